@@ -1,0 +1,42 @@
+# Everything happens in .venv and _build; the graph of what depends on what is the Snakefile.
+
+PYTHON ?= python3        # 3.11 or newer; only to make .venv
+JOBS ?= 2
+PARAMETERS ?=            # make book PARAMETERS="n_items=50 device=cpu" runs every chapter with these
+ARGS ?=                  # make test ARGS="-m 'not slow'"
+
+VENV := .venv
+READY := $(VENV)/.ready
+DAG := $(VENV)/bin/python tools/dag.py
+OPTIONS = --cores $(JOBS) $(if $(strip $(PARAMETERS)),--config $(PARAMETERS))
+
+.PHONY: help book test publish reproduce clean
+.DEFAULT_GOAL := help
+
+help:           ## print this
+	@awk -F ':.*## ' '/^[a-z]+:.*##/ { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+book: $(READY)  ## run the chapters that changed, then build _build/html/index.html
+	$(DAG) book $(OPTIONS)
+
+test: book      ## build the book, then run all tests
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+publish: $(READY) ## run the chapters that changed, then copy their notebooks over the committed ones
+	$(DAG) publish $(OPTIONS)
+
+reproduce: $(READY) ## measure every shipped table again and compare
+	$(VENV)/bin/lostlib check --all
+
+clean:          ## remove what was built; .venv stays
+	rm -rf _build .snakemake
+
+# The stamp is written last: without it, a .venv is half made and begins again.
+# With dependencies: on Linux the lock's torch may resolve to its CUDA build, whose CUDA packages are not in the lock.
+# Which build it is, pip's own settings say (PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS, ...).
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	test -e $@ || $(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --no-compile -r requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@

@@ -1,0 +1,54 @@
+"""The one graph: a chapter's source, code and data -> its executed notebook -> the book."""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, "tools")
+from depends import stands_on
+
+PYTHON = sys.executable
+RUN = "_build/run/notebooks"  # what runs write; only `publish` touches the committed notebooks
+CHAPTERS = sorted(path.stem for path in Path("notebooks").glob("*.py"))
+NOTEBOOKS = [f"{RUN}/{chapter}.ipynb" for chapter in CHAPTERS]
+PAGES = ["_config.yml", "_toc.yml"] + sorted(
+    path.as_posix() for path in Path("book").rglob("*") if path.is_file() and path.suffix != ".pyc"
+)
+LOCK = [path for path in ["requirements.lock"] if Path(path).exists()]
+
+wildcard_constraints:
+    chapter="[^/]+",
+
+localrules: book, chapters, publish
+
+rule book:
+    input: "_build/html/index.html"
+
+rule chapters:
+    input: NOTEBOOKS
+
+rule chapter:
+    input:
+        "tools/run_chapter.py", LOCK, lambda w: stands_on(f"notebooks/{w.chapter}.py"),
+        source="notebooks/{chapter}.py",
+    params:
+        given=json.dumps(config, sort_keys=True),  # `make book PARAMETERS="n_items=50"`
+    output:
+        notebook=f"{RUN}/{{chapter}}.ipynb",
+        sidecar=f"{RUN}/{{chapter}}.json",
+        files=directory(f"{RUN}/{{chapter}}_files"),
+    shell: "{PYTHON} tools/run_chapter.py {input.source} {output.notebook} '{params.given}'"
+
+rule html:
+    input: LOCK, PAGES, NOTEBOOKS, tool="tools/build_book.py"
+    output: "_build/html/index.html"
+    shell: "{PYTHON} {input.tool}"
+
+rule publish:
+    input: NOTEBOOKS
+    run:
+        for notebook in map(Path, input):
+            committed = Path("notebooks") / notebook.name
+            if not committed.exists() or committed.read_bytes() != notebook.read_bytes():
+                committed.write_bytes(notebook.read_bytes())
+                print(f"{committed} is new")

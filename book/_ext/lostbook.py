@@ -1,0 +1,223 @@
+"""Sphinx extension of this book: what the executed chapters say becomes pages.
+
+1. Before reading, the numbers and verdicts of all notebooks go into one ledger (`collect`).
+2. A notebook's outputs that bring their own page text turn into markdown cells (`for_the_book`), so that figures and
+   tables are numbered, labelled and checked like hand-written ones.
+3. The role `num` prints a number and links it to the cell that computed it; the directive `verdicts` lists them all.
+4. Each chapter ends with a box that tells what ran it (`finish_page`).
+"""
+
+import json
+import math
+import posixpath
+import re
+from pathlib import Path
+
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective, SphinxRole
+
+BOOK, NUMBER, VERDICT = (f"application/vnd.lost.{kind}+json" for kind in ("book", "number", "verdict"))
+NUMERIC = re.compile(r"[-+−]?[\d.,]+(e[-+]?\d+)?( ?%)?( \[[-+−\d., %]+\])?|–")
+log = logging.getLogger(__name__)
+
+
+# --- the ledger -------------------------------------------------------------------------------------------------------
+
+
+def collect(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
+    """Gather the numbers and verdicts of every notebook in the book; a key said twice is an error of the book."""
+    env.lost_numbers, env.lost_verdicts = {}, []
+    for docname in sorted(env.found_docs):
+        path = Path(env.doc2path(docname))
+        for cell in json.loads(path.read_text("utf-8"))["cells"] if path.suffix == ".ipynb" else ():
+            for output in cell.get("outputs", ()):
+                record = {"docname": docname, "path": str(path), "cell": cell["id"]}
+                if number := output.get("data", {}).get(NUMBER):
+                    enter(env.lost_numbers, number | record)
+                if verdict := output.get("data", {}).get(VERDICT):
+                    env.lost_verdicts.append(verdict | record)
+
+
+def enter(numbers: dict[str, dict], number: dict) -> None:
+    """Put a number under its key, which must be new."""
+    if other := numbers.get(number["key"]):
+        log.warning("number %r is said in %s and in %s", number["key"], other["docname"], number["docname"])
+    numbers[number["key"]] = number
+
+
+# --- notebooks become pages -------------------------------------------------------------------------------------------
+
+
+def for_the_book(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Move outputs that bring their own page text into markdown cells behind their code cell."""
+    if not app.env.doc2path(docname).endswith(".ipynb"):
+        return
+    notebook = json.loads(source[0])
+    notebook["cells"] = [page_cell for cell in notebook["cells"] for page_cell in page_cells(cell)]
+    source[0] = json.dumps(notebook)
+
+
+def page_cells(cell: dict) -> list[dict]:
+    """The cell with its plain outputs, then what it says to the book."""
+    if cell["cell_type"] != "code":
+        return [cell]
+    told = [output["data"][BOOK]["markdown"] for output in cell["outputs"] if BOOK in output.get("data", {})]
+    plain = [output for output in cell["outputs"] if BOOK not in output.get("data", {})]
+    for output in plain:
+        output.get("data", {}).pop(NUMBER, None)
+    metadata = cell["metadata"] | {"lost_cell": cell["id"]}
+    pages = [{"cell_type": "markdown", "id": f"{cell['id']}-{i}", "source": t} for i, t in enumerate(told) if t]
+    return [cell | {"outputs": plain, "metadata": metadata}, *({"metadata": {}} | page for page in pages)]
+
+
+def finish_page(app: Sphinx, doctree: nodes.document) -> None:
+    """Give every code cell the anchor that numbers link to, set numeric table cells to the right, add provenance."""
+    for cell in doctree.findall(nodes.container):
+        if name := cell.get("cell_metadata", {}).get("lost_cell"):
+            cell["ids"].append(name)
+    for entry in doctree.findall(nodes.entry):
+        if NUMERIC.fullmatch(entry.astext()):
+            entry["classes"].append("lost-number")
+    sidecar = Path(app.env.doc2path(app.env.docname)).with_suffix(".json")
+    if sidecar.exists():
+        doctree += provenance(json.loads(sidecar.read_text("utf-8")))
+
+
+def provenance(run: dict) -> nodes.container:
+    """The box at a chapter's end: source, parameters, versions, time."""
+    minutes = math.ceil(run["seconds"] / 60)
+    rows = {
+        "Source": f"{run['source']} (sha256 {run['sha256'][:12]})",
+        "Parameters": ", ".join(f"{name}={value}" for name, value in run["parameters"].items()),
+        "Software": ", ".join(
+            f"{name} {found}" for name, found in {"Python": run["python"], **run["versions"]}.items()
+        ),
+        "Run time": f"under {minutes} minute{'s' * (minutes > 1)}",
+    }
+    box = nodes.container(classes=["lost-provenance"])
+    box += nodes.paragraph("", "", nodes.strong(text="How this page was made"))
+    for name, text in rows.items():
+        box += nodes.paragraph("", "", nodes.emphasis(text=f"{name}: "), nodes.Text(text))
+    return box
+
+
+# --- roles and directives ---------------------------------------------------------------------------------------------
+
+
+class Num(SphinxRole):
+    """``{num}`key` ``, ``{num}`key:.1%` `` or, with its interval, ``{num}`key:.3f:ci` ``: linked to its cell."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Print the number; an unknown key or format is a warning, which fails the build."""
+        key, _, spec = self.text.partition(":")
+        number = self.env.lost_numbers.get(key.strip())
+        try:
+            text = shown(number, spec)
+        except (TypeError, ValueError) as error:
+            problem = "no chapter says it" if number is None else error
+            log.warning("number %r cannot be shown: %s", self.text, problem, location=self.get_location())
+            return [nodes.problematic(text=self.text)], []
+        self.env.note_dependency(number["path"])
+        return [self.link(number, text)], []
+
+    def link(self, number: dict, text: str) -> nodes.reference:
+        """The number as a link to the cell that said it, the full value in its hover text."""
+        page = self.env.app.builder.get_relative_uri(self.env.docname, number["docname"])
+        hint = "{key} = {value!r}, computed in {docname}, {cell}".format(**number)
+        link = nodes.reference("", text, internal=True, refuri=f"{page}#{number['cell']}", reftitle=hint)
+        link["classes"].append("lost-num")
+        return link
+
+
+def shown(number: dict | None, spec: str) -> str:
+    """The number in the wanted format, with its interval where the format ends in `ci`."""
+    if number is None:
+        raise ValueError
+    spec, _, ci = spec.strip().partition(":") if spec != "ci" else ("", "", "ci")
+    value, low, high = (number[name] for name in ("value", "low", "high"))
+    if ci not in ("", "ci") or (ci and low is None):
+        raise ValueError("there is no interval" if ci == "ci" else f"{ci!r} is not 'ci'")
+    text = format(value, spec)
+    return f"{text} [{format(low, spec)}, {format(high, spec)}]" if ci else text
+
+
+class Verdicts(SphinxDirective):
+    """``{verdicts}``: a table of all verdicts, each linked to the place where it is reached."""
+
+    def run(self) -> list[nodes.Node]:
+        """Build the table from MyST, so that its links are checked like all others."""
+        if not self.env.lost_verdicts:
+            return []
+        rows = [
+            f'"{v["claim"]}","{quoted(v["text"])}","{{ref}}`{v["status"]} <{v["label"]}>`"' for v in self.verdicts()
+        ]
+        lines = [
+            ":::{csv-table}",
+            ":header-rows: 1",
+            ":widths: auto",
+            "",
+            '"Claim","What the paper says","Found here"',
+            *rows,
+            ":::",
+        ]
+        box = nodes.container()
+        self.state.nested_parse(StringList(lines, source="verdicts"), 0, box)
+        return box.children
+
+    def verdicts(self) -> list[dict]:
+        """All verdicts in the order of the book's files."""
+        for verdict in self.env.lost_verdicts:
+            self.env.note_dependency(verdict["path"])
+        return self.env.lost_verdicts
+
+
+def quoted(text: str) -> str:
+    """Plain text as MyST inside a quoted CSV cell."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text).replace('"', '""')
+
+
+# --- the finished pages -----------------------------------------------------------------------------------------------
+
+
+def drop_repeated_scripts(app: Sphinx, pagename: str, template: str, context: dict, doctree: nodes.Node | None) -> None:
+    """The theme lists inline scripts twice, and a `let` said twice is a script error."""
+    seen: set[str] = set()
+    scripts = []
+    for script in context.get("script_files", ()):
+        body = getattr(script, "attributes", {}).get("body", "")
+        if not body or body not in seen:
+            scripts.append(script)
+            seen.add(body)
+    context["script_files"] = scripts
+
+
+def write_index(app: Sphinx, error: Exception | None) -> None:
+    """Make index.html the book's first page itself, not a redirect to it."""
+    root, out = app.config.root_doc, Path(app.outdir)
+    if error or app.builder.name != "html" or root == "index":
+        return
+    page = (out / f"{root}.html").read_text("utf-8")
+    page = re.sub(r'( (?:src|href|action)=")(?![a-z]+:|#|/)([^"]+)', lambda m: m[1] + rebased(m[2], root), page)
+    (out / "index.html").write_text(page.replace('data-content_root="../"', 'data-content_root="./"'), "utf-8")
+
+
+def rebased(url: str, root: str) -> str:
+    """A relative address on the first page as seen from the top folder."""
+    path, mark, rest = re.split(r"([?#]|$)", url, maxsplit=1)
+    return posixpath.normpath(posixpath.join(posixpath.dirname(root), path)) + mark + rest
+
+
+def setup(app: Sphinx) -> dict[str, object]:
+    """Register everything."""
+    app.add_role("num", Num())
+    app.add_directive("verdicts", Verdicts)
+    app.connect("env-before-read-docs", collect)
+    app.connect("source-read", for_the_book)
+    app.connect("doctree-read", finish_page)
+    app.connect("html-page-context", drop_repeated_scripts, priority=900)  # after the theme's own
+    app.connect("build-finished", write_index, priority=900)  # after Jupyter Book's redirect
+    return {"version": "1", "parallel_read_safe": False}

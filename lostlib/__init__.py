@@ -1,0 +1,55 @@
+"""lostlib: metrics and interventions of the companion book *Lost in Attention*.
+
+The package is lazy: a name is imported when it is first used, so that the report half needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "effective_rank": "metrics",
+    "support": "metrics",
+    "rid": "metrics",
+    "RID": "metrics",
+    "token_mixing_entropy": "metrics",
+    "mixing_information_gain": "metrics",
+    "load_model": "models",
+    "wrap": "models",
+    "LostModel": "models",
+    "watch": "residual",
+    "residual_metrics": "measure",
+    "intervene": "interventions",
+    "Intervention": "interventions",
+    "load_benchmark": "benchmarks",
+}
+_MODULES = (
+    "attention",
+    "benchmarks",
+    "interventions",
+    "measure",
+    "metrics",
+    "miniworld",
+    "models",
+    "report",
+    "residual",
+    "results",
+    "stats",
+)
+
+__all__ = sorted([*_HOME, *_MODULES])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"lostlib.{_HOME[name]}"), name)
+    if name in _MODULES:
+        return import_module(f"lostlib.{name}")
+    raise AttributeError(f"module 'lostlib' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,61 @@
+"""Measuring shipped tables again and comparing.
+
+Rows are keyed by item, so a sample of the items is measured alone and compared with the same items' rows. Arithmetic
+differs in the last digits between CPUs and torch builds, so numbers agree within a tolerance, and where greedy decoding
+meets a near tie an answer may flip: a table agrees when at most one answer in fifty does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from lostlib import draws, measure, results
+from lostlib.benchmarks import Benchmark, load_benchmark
+
+TOLERANCE = 1e-3  # of a metric, absolute or relative, whichever is larger
+FLIPS = 0.02  # share of answers
+
+
+class Verdict(NamedTuple):
+    """Does the table agree with a new measurement, and a sentence about it."""
+
+    agrees: bool
+    text: str
+
+
+def sample_of(benchmark: Benchmark, size: int | None, seed: int) -> Benchmark:
+    """A random sample of a benchmark's items, in their order; all of them for None."""
+    if size is None or size >= len(benchmark.items):
+        return benchmark
+    chosen = sorted(np.random.default_rng(seed).choice(len(benchmark.items), size, replace=False))
+    return replace(benchmark, items=tuple(benchmark.items[i] for i in chosen), rows=[benchmark.rows[i] for i in chosen])
+
+
+def check_table(path: Path, sample: int | None) -> Verdict:
+    """Measure a table's items again, `sample` of them or all (None)."""
+    shipped = results.read(path)
+    key = shipped.key
+    if (weights := results.model_weights(key.model)) != key.weights:
+        return Verdict(False, f"measured with weights {key.weights}, {key.model} now has {weights}")
+    items = sample_of(load_benchmark(key.benchmark, n=key.n), sample, abs(draws.text_key(str(path.name))))
+    again = measure.frame(key, items)
+    held = shipped.frame[shipped.frame["item"].isin(again["item"].unique())].reset_index(drop=True)
+    return compare(held, again)
+
+
+def compare(held: pd.DataFrame, again: pd.DataFrame) -> Verdict:
+    """Compare rows of the same items."""
+    if list(held.columns) != list(again.columns) or len(held) != len(again):
+        return Verdict(False, f"{len(held)} rows of {list(held.columns)} against {len(again)} of {list(again.columns)}")
+    if "raw" in held:
+        flips = float((held["raw"].to_numpy() != again["raw"].to_numpy()).mean())
+        return Verdict(flips <= FLIPS, f"{flips:.1%} of {len(held)} answers differ")
+    numbers = held.select_dtypes("number").columns
+    a, b = held[numbers].to_numpy(float), again[numbers].to_numpy(float)
+    apart = np.nanmax(np.abs(a - b) / np.maximum(1, np.abs(a)))
+    return Verdict(bool(apart <= TOLERANCE), f"{len(held)} rows, largest deviation {apart:.1e}")

@@ -1,0 +1,49 @@
+"""Counter-based random numbers: each draw is a hash of what it is for, so no order of computation can change it.
+
+An entry's draw depends on (seed, item, layer, head, query position, key position) and on nothing else: not on the
+batch, the padding, the chunking, prefill or decode, CPU or CUDA. The hash is the finaliser of splitmix64 (Steele, Lea
+and Flood 2014), in wrapping 64-bit integer arithmetic, which is the same on every device.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import torch
+from torch import Tensor
+
+GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)  # as signed 64-bit numbers, which is what torch has
+FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
+SECOND = 0x94D049BB133111EB - (1 << 64)
+
+
+def text_key(text: str) -> int:
+    """A signed 64-bit number for a text such as an item id."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
+
+
+def _shifted(x: Tensor, bits: int) -> Tensor:
+    """x ^ (x >>> bits) with a logical shift (torch's is arithmetic)."""
+    return x ^ ((x >> bits) & ((1 << (64 - bits)) - 1))
+
+
+def mix(x: Tensor) -> Tensor:
+    """splitmix64's finaliser, a bijection of int64."""
+    return _shifted(_shifted(_shifted(x, 30) * FIRST, 27) * SECOND, 31)
+
+
+def chain(*values: int | Tensor, device: torch.device | str = "cpu") -> Tensor:
+    """One hash of several integers or int64 tensors (broadcast against one another), order matters."""
+    state = torch.zeros((), dtype=torch.int64, device=device)
+    for value in values:
+        number = torch.as_tensor(value, dtype=torch.int64, device=device)
+        state = mix(state ^ mix(number * GOLDEN + SECOND))
+    return state
+
+
+def normal(state: Tensor) -> Tensor:
+    """Standard normal numbers (float32) from hashes, by Box and Muller: |z| < 6.7."""
+    high, low = ((state >> 32) & 0xFFFFFFFF), (state & 0xFFFFFFFF)
+    radius = torch.sqrt(-2 * torch.log((high.to(torch.float32) + 0.5) * 2.0**-32))
+    return radius * torch.cos((low.to(torch.float32) + 0.5) * (2 * math.pi * 2.0**-32))

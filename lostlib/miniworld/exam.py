@@ -1,0 +1,43 @@
+"""The exam of a mini model: single questions of each kind about held-out scenes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lostlib import stats
+from lostlib.benchmarks.items import Item
+from lostlib.miniworld.questions import KINDS
+from lostlib.miniworld.render import relevant_tokens, render
+from lostlib.miniworld.scenes import generator, sample_scene
+
+STREAM = 50  # keeps the exam's scenes apart from the benchmarks'
+CHANCE = {"existence": 0.5, "relation": 0.5, "size": 0.5}
+
+
+def items(kind: str, n: int = 400, seed: int = 0, split: str = "test") -> list[Item]:
+    """The first n questions of a kind, one a scene."""
+    made: list[Item] = []
+    index = 0
+    while len(made) < n:
+        rng = generator(split, 1000 * (seed + 1) + STREAM + list(KINDS).index(kind), index)
+        scene = sample_scene(split, rng)
+        if (question := KINDS[kind](scene, rng)) is not None:
+            made.append(
+                Item(
+                    uid=f"{kind}/{seed}-{index}", images=(render(scene),), prompt=question.text, answer=question.answer,
+                    kind="open", options=question.options, cluster=f"{split}-{index}",
+                    relevant=relevant_tokens(scene, question.things), meta={"kind": kind},
+                )
+            )  # fmt: skip
+        index += 1
+    return made
+
+
+def exam(model: Any, n: int = 400, seed: int = 0, split: str = "test") -> dict[str, stats.Estimate]:
+    """Share of exactly right greedy answers per kind, with intervals."""
+    result = {}
+    for kind in KINDS:
+        asked = items(kind, n, seed, split)
+        answers = model.answer(asked)
+        result[kind] = stats.mean([answer == item.answer for answer, item in zip(answers, asked, strict=True)])
+    return result

@@ -1,0 +1,81 @@
+"""Pictures of scenes, and which object each visual token shows.
+
+Shapes are drawn four times too large and reduced (anti-aliased) once; a scene pastes these sprites in raster order, so
+a later object covers the rim of an earlier one.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from lostlib.miniworld.scenes import COLORS, IMAGE, PATCH, SIZES, Scene
+
+NOISE = 6.0  # standard deviation of the pixel noise, in grey levels
+VISIBLE = 3  # pixels of an object that make a patch one of its patches
+
+
+@cache
+def _sprite(shape: str, size: str) -> Image.Image:
+    """The shape's coverage as an 8-bit mask, 2r+1 pixels wide."""
+    scale, radius = 4, SIZES[size]
+    width = (2 * radius + 1) * scale
+    mask = Image.new("L", (width, width), 0)
+    draw, end, middle, third = ImageDraw.Draw(mask), width - 1, width / 2, width / 3
+    if shape == "circle":
+        draw.ellipse((0, 0, end, end), fill=255)
+    elif shape == "square":
+        draw.rectangle((width * 0.08, width * 0.08, end * 0.92, end * 0.92), fill=255)
+    elif shape == "triangle":
+        draw.polygon([(middle, 0), (end, end), (0, end)], fill=255)
+    elif shape == "diamond":
+        draw.polygon([(middle, 0), (end, middle), (middle, end), (0, middle)], fill=255)
+    elif shape == "cross":
+        draw.rectangle((third, 0, 2 * third, end), fill=255)
+        draw.rectangle((0, third, end, 2 * third), fill=255)
+    else:
+        raise ValueError(f"unknown shape {shape!r}")
+    return mask.resize((2 * radius + 1, 2 * radius + 1), Image.Resampling.LANCZOS)
+
+
+def _paste(scene: Scene) -> tuple[Image.Image, Image.Image]:
+    """The clean picture and the owner map: pixel value i + 1 where object i is what one sees, 0 for background."""
+    picture = Image.new("RGB", (IMAGE, IMAGE), (scene.background,) * 3)
+    owner = Image.new("L", (IMAGE, IMAGE), 0)
+    for i, thing in enumerate(scene.things):
+        mask, (x, y) = _sprite(thing.shape, thing.size), thing.center
+        corner = (x - SIZES[thing.size], y - SIZES[thing.size])
+        picture.paste(COLORS[thing.color], (*corner, corner[0] + mask.width, corner[1] + mask.height), mask)
+        owner.paste(
+            i + 1, (*corner, corner[0] + mask.width, corner[1] + mask.height), mask.point(lambda v: 255 * (v > 127))
+        )
+    return picture, owner
+
+
+def pixels(scene: Scene) -> np.ndarray:
+    """The picture as uint8 (IMAGE, IMAGE, 3), with its pixel noise."""
+    clean = np.asarray(_paste(scene)[0], dtype=np.float32)
+    noise = np.random.default_rng(scene.noise).standard_normal(clean.shape, dtype=np.float32)
+    return np.clip(clean + NOISE * noise, 0, 255).astype(np.uint8)
+
+
+def render(scene: Scene) -> Image.Image:
+    """The picture as a PIL image, IMAGE x IMAGE pixels, RGB."""
+    return Image.fromarray(pixels(scene))
+
+
+def coverage(scene: Scene) -> np.ndarray:
+    """Visible pixels of each object in each patch: int (objects, visual tokens), tokens in raster order."""
+    owner = np.asarray(_paste(scene)[1])
+    side = IMAGE // PATCH
+    tiles = owner.reshape(side, PATCH, side, PATCH).transpose(0, 2, 1, 3).reshape(side * side, -1)
+    return np.stack([(tiles == i + 1).sum(axis=1) for i in range(len(scene.things))])
+
+
+def relevant_tokens(scene: Scene, things: tuple[int, ...]) -> tuple[int, ...]:
+    """The visual tokens (raster order) that show at least three pixels of one of these objects."""
+    if not things:
+        return ()
+    return tuple(np.flatnonzero((coverage(scene)[list(things)] >= VISIBLE).any(axis=0)).tolist())

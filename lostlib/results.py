@@ -1,0 +1,187 @@
+"""Measured tables: what identifies one, Parquet in and out, and where a chapter gets it from.
+
+A table is identified by its `Key`: experiment, model and weights, benchmark and version, intervention, seed, n and
+parameters. Its manifest also records versions, device, date and the command that makes it; these are not part of the
+key. Tables are shipped under `data/results`; whatever is not shipped is measured when it is asked for. No torch here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lostlib import paths
+from lostlib.benchmarks import VERSIONS
+from lostlib.names import nearest
+
+EXPERIMENTS = ("answers", "residual", "attention")
+META = b"lostlib"  # the manifest's place in the Parquet file
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a table is a measurement of."""
+
+    experiment: str
+    model: str
+    weights: str
+    benchmark: str
+    version: str
+    intervention: str = "none"
+    seed: int = 0
+    n: int = 0
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """Where the table is kept, below a results folder."""
+        extra = "".join(f".{k}={v}" for k, v in sorted(self.parameters.items()))
+        file = re.sub(r"[^A-Za-z0-9=+.-]+", "_", f"{self.intervention}{extra}") + f".s{self.seed}.parquet"
+        return Path(self.experiment) / self.model.replace("/", "--") / self.benchmark / file
+
+    def covers(self, wanted: Key) -> bool:
+        """Does a table with this key hold the wanted one: the same in everything, and at least as many items?"""
+        return replace(self, n=wanted.n) == wanted and self.n >= wanted.n
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows and where they came from."""
+
+    frame: pd.DataFrame
+    key: Key
+    about: dict[str, Any]  # versions, device, dtype, backend, date, seconds, command
+    origin: str = "measured"  # or "shipped"
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Everything about the table but its rows, for provenance boxes."""
+        return {
+            **asdict(self.key),
+            "hash": content_hash(self.frame),
+            "source": self.origin,
+            "name": self.key.path.stem,
+            **self.about,
+        }
+
+
+def content_hash(frame: pd.DataFrame) -> str:
+    """16 hex digits over the rows, the same on every machine that holds the same rows."""
+    return hashlib.sha256(frame.to_csv(index=False, float_format="%.9g").encode()).hexdigest()[:16]
+
+
+def write(table: Table, folder: Path) -> Path:
+    """Write a table atomically; the manifest travels inside the Parquet file."""
+    path = folder / table.key.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    meta = {META: json.dumps({"key": asdict(table.key), "about": table.about}).encode()}
+    partial = path.with_name(path.name + f".{os.getpid()}.partial")
+    pq.write_table(
+        pa.Table.from_pandas(table.frame, preserve_index=False).replace_schema_metadata(meta),
+        partial,
+        compression="zstd",
+    )
+    os.replace(partial, path)
+    return path
+
+
+def read(path: Path) -> Table:
+    """Read a table."""
+    held = pq.read_table(path)
+    meta = json.loads(held.schema.metadata[META])
+    return Table(held.replace_schema_metadata(None).to_pandas(), Key(**meta["key"]), meta["about"], "shipped")
+
+
+def read_key(path: Path) -> Key:
+    """The key alone, from the file's footer."""
+    return Key(**json.loads(pq.read_schema(path).metadata[META])["key"])
+
+
+def first_items(table: Table, n: int) -> Table:
+    """The table of its first n items (rows keep the items' order)."""
+    items = table.frame["item"].drop_duplicates().head(n)
+    return replace(
+        table, frame=table.frame[table.frame["item"].isin(items)].reset_index(drop=True), key=replace(table.key, n=n)
+    )
+
+
+def shipped_tables(folder: Path | None = None) -> Iterator[Path]:
+    """All tables of a results folder, in name order."""
+    yield from sorted((folder or paths.RESULTS).rglob("*.parquet"))
+
+
+def model_weights(model: str) -> str:
+    """The weights hash of a shipped model or a local folder, without torch; "unknown" for others."""
+    folder = paths.MODELS / model if (paths.MODELS / model).is_dir() else Path(model)
+    digest = hashlib.sha256()
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16] if files else "unknown"
+
+
+def obtain(
+    experiment: str, *, model: str, benchmark: str, n: int, intervention: str = "none", seed: int = 0,
+    device: str = "cpu", **parameters: Any,
+) -> Table:  # fmt: skip
+    """A table for a chapter: shipped where a shipped one has this key, measured otherwise, and it says which.
+
+    Parameters
+    ----------
+    experiment : str
+        ``"answers"``, ``"residual"`` or ``"attention"``.
+    model, benchmark : str
+        As for `load_model` and `load_benchmark`.
+    n : int
+        Items; a shipped table with more serves its first n.
+    intervention, seed
+        As for `intervene`.
+    device : str
+        Where to measure, when measuring is needed.
+    parameters
+        The experiment's own, for example ``rank="erank"``.
+    """
+    if experiment not in EXPERIMENTS:
+        raise ValueError(
+            f"unknown experiment {experiment!r}; there are {', '.join(EXPERIMENTS)}{nearest(experiment, EXPERIMENTS)}"
+        )
+    wanted = Key(
+        experiment,
+        model,
+        model_weights(model),
+        benchmark,
+        VERSIONS.get(benchmark, "?"),
+        intervention,
+        seed,
+        n,
+        parameters,
+    )
+    folder = Path(os.environ.get("LOST_RESULTS", paths.RESULTS))
+    path = folder / wanted.path
+    if path.exists() and read_key(path).covers(wanted):
+        found = first_items(read(path), n)
+    else:
+        from lostlib import measure
+
+        found = measure.measure(
+            experiment,
+            model=model,
+            benchmark=benchmark,
+            n=n,
+            intervention=intervention,
+            seed=seed,
+            device=device,
+            **parameters,
+        )
+    print(f"{found.origin}: {experiment} of {model} on {benchmark}, {intervention}, seed {seed}, {n} items")
+    return found

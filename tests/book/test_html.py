@@ -1,0 +1,122 @@
+"""The built book: every link leads somewhere, nothing is loaded from outside, every page works in a browser offline."""
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from chromium import PROGRAM, Chromium
+
+HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
+LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src"}
+
+
+class Page(HTMLParser):
+    """The ids, links and loads of one page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.ids: Counter[str] = Counter()
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.feed(path.read_text("utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        given = dict(attrs)
+        self.ids.update([given["id"]] if given.get("id") else [])
+        self.links += [given["href"]] if tag == "a" and given.get("href") else []
+        self.loads += [given[LOADS[tag]]] if given.get(LOADS.get(tag, "")) else []
+        if tag == "link" and {"stylesheet", "icon", "preload"} & set((given.get("rel") or "").split()):
+            self.loads.append(given["href"])
+
+
+read = cache(Page)
+
+
+@pytest.fixture(scope="module")
+def html() -> Path:
+    if not (HTML / "index.html").exists():
+        pytest.skip("the book is not built; `make test` builds it first")
+    return HTML
+
+
+def pages(html: Path) -> list[Path]:
+    return sorted(path for path in html.rglob("*.html") if "_static" not in path.parts)
+
+
+def faults_of(path: Path) -> Iterator[str]:
+    page = read(path)
+    yield from (f"id {name!r} is there {n} times" for name, n in page.ids.items() if n > 1)
+    yield from (f"loads {url}" for url in page.loads if urlsplit(url).netloc)
+    for url in page.links + page.loads:
+        parts = urlsplit(url)
+        if parts.scheme or parts.netloc:
+            continue
+        target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+        if not target.is_file():
+            yield f"{url} leads nowhere"
+        elif parts.fragment and target.suffix == ".html" and unquote(parts.fragment) not in read(target).ids:
+            yield f"{url} has no such place"
+
+
+def test_links_ids_and_loads(html: Path):
+    faults = [f"{path.relative_to(html)}: {fault}" for path in pages(html) for fault in faults_of(path)]
+    assert not faults, "\n".join(faults)
+
+
+def test_the_link_checker_finds_faults(tmp_path: Path):
+    page = tmp_path / "bad.html"
+    page.write_text('<p id="a"><p id="a"><a href="gone.html">x</a><a href="#b">y</a><script src="https://x.y/z.js">')
+    assert len(list(faults_of(page))) == 4
+
+
+def test_the_index_is_a_page_of_its_own(html: Path):
+    text = (html / "index.html").read_text("utf-8")
+    assert "<h1" in text
+    assert "http-equiv" not in text.lower().replace('http-equiv="x-ua-compatible"', "")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chromium]:
+    if PROGRAM is None:
+        pytest.skip("Chromium is not installed")
+    chromium = Chromium()
+    yield chromium
+    chromium.close()
+
+
+BROKEN = "[...document.images].filter(i => !i.naturalWidth && i.getClientRects().length).map(i => i.src)"
+UNSET = "[...document.querySelectorAll('.math')].filter(m => !m.querySelector('mjx-container')).map(m => m.textContent)"
+BAD_TEX = "[...document.querySelectorAll('mjx-merror')].map(m => m.textContent)"
+TOO_WIDE = (
+    "document.documentElement.scrollWidth > WIDTH ? ['wider than the screen'] : []"  # innerWidth would grow with it
+)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, False), (390, True)])
+def test_pages_work_offline(browser: Chromium, html: Path, width: int, dark: bool):
+    faults = []
+    for path in pages(html):
+        found = list(browser.open(path, width, dark=dark))
+        for check in (BROKEN, UNSET, BAD_TEX, TOO_WIDE):
+            found += browser.evaluate(check.replace("WIDTH", str(width)))
+        faults += [f"{path.relative_to(html)}: {fault}" for fault in found]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.browser
+def test_the_browser_sees_faults(browser: Chromium, tmp_path: Path):
+    page = tmp_path / "bad.html"
+    page.write_text(
+        '<meta name="viewport" content="width=device-width"><img src="gone.png" width="9">'
+        '<div style="width: 999px">x</div>'
+        '<span class="math">x</span><script src="https://example.org/x.js"></script><script>nothing()</script>'
+    )
+    faults = " ".join(browser.open(page, 390))
+    assert "outside request" in faults
+    assert "script error" in faults
+    assert all(browser.evaluate(check.replace("WIDTH", "390")) for check in (BROKEN, UNSET, TOO_WIDE))

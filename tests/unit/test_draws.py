@@ -1,0 +1,38 @@
+"""Counter-based draws: a reference value of splitmix64, moments, independence of neighbours."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy import stats
+
+from lostlib import draws
+
+
+def splitmix64(x: int) -> int:
+    """The published finaliser, in Python integers."""
+    mask = (1 << 64) - 1
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & mask
+    return x ^ (x >> 31)
+
+
+def test_mix_is_splitmix64() -> None:
+    values = [0, 1, 2**63, 2**64 - 1, 0x9E3779B97F4A7C15]
+    signed = torch.tensor(np.array(values, dtype=np.uint64).view(np.int64))
+    mixed = draws.mix(signed).numpy().view(np.uint64)
+    assert mixed.tolist() == [splitmix64(v) for v in values]
+
+
+def test_normal_is_normal_and_neighbours_are_independent() -> None:
+    drawn = draws.normal(draws.chain(7, torch.arange(300)[:, None], torch.arange(300)[None, :])).double()
+    assert torch.isfinite(drawn).all()
+    assert stats.kstest(drawn.flatten().numpy(), "norm").pvalue > 1e-3
+    for shifted in (drawn[1:], drawn[:-1]), (drawn[:, 1:], drawn[:, :-1]):
+        assert abs(np.corrcoef(shifted[0].flatten(), shifted[1].flatten())[0, 1]) < 0.015
+
+
+def test_order_of_arguments_matters_and_broadcasting_does_not() -> None:
+    assert draws.chain(1, 2) != draws.chain(2, 1)
+    table = draws.chain(5, torch.arange(4)[:, None], torch.arange(6)[None, :])
+    assert table[2, 3] == draws.chain(5, 2, 3)

@@ -1,0 +1,41 @@
+"""Build the book: put pages and executed chapters side by side in `_build/src`, then run Jupyter Book on them.
+
+Always from nothing: it takes seconds, and a page can then never show last time's number.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+BUILD = Path("_build")
+SOURCE, RUN = BUILD / "src", BUILD / "run" / "notebooks"
+
+
+def assemble() -> None:
+    """Lay out the book's source like the repository, with the notebooks of this run."""
+    for stale in (SOURCE, BUILD / "html", BUILD / ".doctrees"):
+        shutil.rmtree(stale, ignore_errors=True)
+    shutil.copytree("book", SOURCE / "book", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(name, SOURCE)
+    for chapter in sorted(Path("notebooks").glob("*.py")):  # and no chapter that is no longer there
+        for made in RUN.glob(f"{chapter.stem}.*"):
+            (SOURCE / "notebooks").mkdir(exist_ok=True)
+            shutil.copy(made, SOURCE / "notebooks")
+        if (files := RUN / f"{chapter.stem}_files").exists():
+            shutil.copytree(files, SOURCE / "notebooks" / files.name)
+
+
+def main() -> int:
+    """Build; any warning fails, all are shown."""
+    assemble()
+    options = ["-W", "-n", "--keep-going", "-q", "--path-output", "."]
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    jupyter_book = str(Path(sys.executable).with_name("jupyter-book"))
+    return subprocess.run([jupyter_book, "build", str(SOURCE), *options], env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
