@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 DAG := $(VENV)/bin/python tools/dag.py
 OPTIONS = --cores $(JOBS) $(if $(strip $(PARAMETERS)),--config $(PARAMETERS))
 
-.PHONY: help book test publish reproduce clean
+.PHONY: help book test tables publish reproduce clean
 .DEFAULT_GOAL := help
 
 help:           ## print this
@@ -21,6 +21,9 @@ book: $(READY)  ## run the chapters that changed, then build _build/html/index.h
 
 test: book      ## build the book, then run all tests
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+tables: $(READY) ## measure what the chapters ask for and data/results lacks, and keep it there
+	LOST_RECORD=1 $(DAG) chapters --forceall $(OPTIONS)
 
 publish: $(READY) ## run the chapters that changed, then copy their notebooks over the committed ones
 	$(DAG) publish $(OPTIONS)

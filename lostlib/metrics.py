@@ -45,9 +45,9 @@ __all__ = [
     "token_mixing_entropy",
 ]
 
-# Arguments are annotated loosely on purpose: a runtime type checker would answer before our own, more helpful, errors.
+# Arguments carry no shape or dtype on purpose: a runtime type checker would answer before our own, clearer, errors.
 Array = Tensor | np.ndarray
-RankRule = str | int
+RankRule = str | int | np.integer
 
 EPS = torch.finfo(torch.float64).eps
 RANK_EPS = {"numerical": EPS, "numerical32": torch.finfo(torch.float32).eps}
@@ -155,7 +155,7 @@ def numerical_rank(
     s, n = s / s[..., :1], s.shape[-1]  # (..., n), range [0, 1]
     if kind == "energy":
         energy = s.square().cumsum(-1)
-        # n·EPS: the last bits of a sum must not decide a tie, nor keep η = 1 from being reached
+        # n·EPS: the last bits of a sum must not decide a tie
         return ((energy < value * (1 - n * EPS) * energy[..., -1:]).sum(-1) + 1).clamp(max=n)
     if kind == "erank":
         return (_erank(s) - 1e-9).ceil().long().clamp(1, n)  # 1e-9: two equal σ give 2, not 3
@@ -409,7 +409,7 @@ def _parse_rank(rule: RankRule) -> tuple[str, float]:
     if isinstance(rule, int | np.integer) and not isinstance(rule, bool):
         if rule < 1:
             raise ValueError(f"rank {rule}: a fixed rank must be at least 1")
-        return "fixed", int(rule)
+        return "fixed", float(rule)
     if not isinstance(rule, str):
         raise TypeError(f"rank {rule!r}: expected a rule's name or an integer, got {type(rule).__name__}")
     if rule.startswith("energy="):
@@ -420,7 +420,7 @@ def _parse_rank(rule: RankRule) -> tuple[str, float]:
     if rule in RANK_EPS:
         return "numerical", RANK_EPS[rule]
     if rule == "erank":
-        return "erank", 0
+        return "erank", 0.0
     raise _unknown("rank rule", rule, RANK_RULES)
 
 
@@ -463,7 +463,7 @@ def _float64(X: Array, name: str, dims: int = 2) -> Tensor:
         expected = "(..., tokens, hidden)" if dims == 2 else "(..., values)"
         raise ValueError(f"{given}: expected {expected} with every size at least 1")
     if isinstance(X, np.ndarray):
-        x = torch.from_numpy(np.array(X, dtype=np.float64, order="C"))
+        x = torch.from_numpy(np.array(X, dtype=np.float64))
     else:
         x = X.detach()
         x = (x.cpu() if x.device.type == "mps" else x).double()  # Apple's GPUs have no float64

@@ -164,7 +164,9 @@ def weights_hash(folder: Path) -> str:
 
 
 def check_device(device: str) -> torch.device:
-    """The device, or an error that says what there is."""
+    """The device (`auto`: the best there is), or an error that says what there is."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
@@ -187,7 +189,7 @@ def load_model(name: str | Path, device: str = "cpu", dtype: str = "float32") ->
         A shipped mini model (``"mini-llava-1.5"``), a folder in hub format, or a hub id. Weights come from safetensors
         only, and no code that comes with a model is run.
     device : str
-        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"`` or ``"auto"``.
     dtype : str
         ``"float32"``, ``"bfloat16"`` or ``"float16"``.
     """

@@ -1,9 +1,10 @@
 """A chapter's parameters: known names, values in range, or a plain error. No torch."""
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from lostlib.names import nearest
 
 Spec = type | list | tuple | re.Pattern  # what a parameter may be: type, choices, (type, low, high) or a pattern
 COMMON: dict[str, Spec] = {
@@ -29,7 +30,9 @@ def check_parameters(namespace: dict[str, Any], **own: Spec) -> dict[str, Any]:
     allowed = COMMON | own
     given = _plain_values(namespace) if "_lost_checked" not in namespace else {}  # a second call sees the whole chapter
     for name in given.keys() - allowed.keys():
-        raise ParameterError(f"{name} is not a parameter of this chapter{nearest(name, allowed)}")
+        raise ParameterError(
+            f"{name} is not a parameter of this chapter{nearest(name, allowed)} (there are: {', '.join(allowed)})"
+        )
     checked = {name: namespace[name] for name in allowed if name in namespace}
     for name, value in checked.items():
         if problem := _problem(value, allowed[name]):
@@ -51,7 +54,7 @@ def _plain_values(namespace: Mapping[str, Any]) -> dict[str, Any]:
 def _problem(value: Any, spec: Spec) -> str | None:
     """What the value should have been, or None where it is fine."""
     if isinstance(spec, list):
-        return None if value in spec else f"one of {', '.join(map(str, spec))}{nearest(value, spec, ask_only=True)}"
+        return None if value in spec else f"one of {', '.join(map(str, spec))}{nearest(value, map(str, spec))}"
     if isinstance(spec, re.Pattern):
         return None if isinstance(value, str) and spec.fullmatch(value) else f"a text like {spec.pattern}"
     kind, low, high = spec if isinstance(spec, tuple) else (spec, None, None)
@@ -60,11 +63,3 @@ def _problem(value: Any, spec: Spec) -> str | None:
         return None
     bounds = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
     return f"of type {kind.__name__}" + (f", {' and '.join(bounds)}" if bounds else "")
-
-
-def nearest(name: Any, known: Iterable[str], ask_only: bool = False) -> str:
-    """'; did you mean …?' and, unless that is all that is asked, the known names."""
-    known = [str(k) for k in known]
-    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    question = f"; did you mean {close[0]}?" if close else ""
-    return question if ask_only else f"{question} (there are: {', '.join(known)})"

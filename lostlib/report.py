@@ -28,7 +28,8 @@ from cycler import cycler
 from matplotlib.figure import Figure
 
 from lostlib import parameters
-from lostlib.parameters import ParameterError, check_parameters, nearest
+from lostlib.names import nearest
+from lostlib.parameters import ParameterError, check_parameters
 
 __all__ = [
     "Number",
@@ -128,7 +129,7 @@ def _number_or_text(text: str) -> float | str:
 def published(key: str) -> Published:
     """What the paper prints under this key of `data/paper/*.csv`."""
     if key not in _paper():
-        raise KeyError(f"the paper's figures have no key {key!r}{nearest(key, _paper(), ask_only=True)}")
+        raise KeyError(f"the paper's figures have no key {key!r}{nearest(key, _paper())}")
     return _paper()[key]
 
 
@@ -315,7 +316,7 @@ def provenance(tables: Iterable[Mapping[str, Any]]) -> None:
         {
             "text/plain": f"{intro}\n{plain}\nRun it again: {command}",
             "text/html": f"<p>{intro}</p>{page}<p>Run it again:</p><pre>{html.escape(command)}</pre>",
-            BOOK: {"markdown": f"{intro}\n\n{myst}\n\nRun it again:\n\n```bash\n{command}\n```"},
+            BOOK: {"markdown": f":::{{dropdown}} {intro}\n{myst}\n:::\n\nRun it again:\n\n```bash\n{command}\n```"},
         }
     )
 

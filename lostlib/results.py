@@ -11,7 +11,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,7 @@ def obtain(
     experiment: str, *, model: str, benchmark: str, n: int, intervention: str = "none", seed: int = 0,
     device: str = "cpu", **parameters: Any,
 ) -> Table:  # fmt: skip
-    """A table for a chapter: shipped where a shipped one has this key, measured otherwise, and it says which.
+    """A table for a chapter: shipped where a shipped one has this key, measured (and it says so) otherwise.
 
     Parameters
     ----------
@@ -174,14 +175,17 @@ def obtain(
         from lostlib import measure
 
         found = measure.measure(
-            experiment,
-            model=model,
-            benchmark=benchmark,
-            n=n,
-            intervention=intervention,
-            seed=seed,
-            device=device,
+            experiment, model=model, benchmark=benchmark, n=n, intervention=intervention, seed=seed, device=device,
             **parameters,
-        )
-    print(f"{found.origin}: {experiment} of {model} on {benchmark}, {intervention}, seed {seed}, {n} items")
+        )  # fmt: skip
+        if os.environ.get("LOST_RECORD"):  # `make tables`: what the chapters ask for becomes what is shipped
+            write(found, folder)
+    if found.origin == "measured":
+        print(f"measured now: {experiment} of {model} on {benchmark}, {wanted.intervention}, seed {seed}, {n} items")
     return found
+
+
+def sources(tables: Iterable[Table]) -> str:
+    """One sentence: how many of these tables were shipped and how many were measured now."""
+    origins = Counter(table.origin for table in tables)
+    return ", ".join(f"{count} table{'s' * (count > 1)} {origin}" for origin, count in sorted(origins.items())) + "."

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats as scipy_stats
 
@@ -89,3 +90,30 @@ def _interval(data: tuple, statistic: object, seed: int) -> tuple[float, float]:
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return float(found.low), float(found.high)
+
+
+def summary(frame: pd.DataFrame, by: list[str], values: list[str] | str, seed: int = 0) -> pd.DataFrame:
+    """Means with intervals of measured rows: one row a group and value.
+
+    Rows of one item in one group (its layers, say) are averaged first; the bootstrap then resamples clusters of items.
+    Columns: the `by` columns, value (the name of what is averaged), mean, low, high, items.
+    """
+    names = [values] if isinstance(values, str) else values
+    rows = []
+    for group, part in frame.groupby(by, sort=True, observed=True):
+        items = part.groupby(["cluster", "item"], sort=False)[names].mean().reset_index()
+        for name in names:
+            held = items.dropna(subset=[name])
+            estimate = mean(held[name], held["cluster"], seed)
+            rows.append([*group, name, *estimate, len(held)])
+    return pd.DataFrame(rows, columns=[*by, "value", "mean", "low", "high", "items"])
+
+
+def contrast(frame: pd.DataFrame, value: str, after: dict[str, str], before: dict[str, str], seed: int = 0) -> Estimate:
+    """Paired difference of a value between two kinds of rows of the same items, e.g. module attn against module ffn."""
+    sides = []
+    for wanted in (after, before):
+        chosen = frame[np.logical_and.reduce([frame[column] == name for column, name in wanted.items()])]
+        sides.append(chosen.groupby(["cluster", "item"])[value].mean())
+    a, b = sides
+    return difference(a.to_numpy(), b.reindex(a.index).to_numpy(), a.index.get_level_values("cluster"), seed)

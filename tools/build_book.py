@@ -20,6 +20,9 @@ def assemble() -> None:
     shutil.copytree("book", SOURCE / "book", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(name, SOURCE)
+    for card in Path("data/models").glob("*/README.md"):  # the book includes the models' cards
+        (SOURCE / card.parent).mkdir(parents=True)
+        shutil.copy(card, SOURCE / card)
     for chapter in sorted(Path("notebooks").glob("*.py")):  # and no chapter that is no longer there
         for made in RUN.glob(f"{chapter.stem}.*"):
             (SOURCE / "notebooks").mkdir(exist_ok=True)

@@ -62,13 +62,11 @@ def for_the_book(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def page_cells(cell: dict) -> list[dict]:
-    """The cell with its plain outputs, then what it says to the book."""
+    """The cell with its plain outputs, then what it says to the book; numbers it says are for the prose to show."""
     if cell["cell_type"] != "code":
         return [cell]
     told = [output["data"][BOOK]["markdown"] for output in cell["outputs"] if BOOK in output.get("data", {})]
-    plain = [output for output in cell["outputs"] if BOOK not in output.get("data", {})]
-    for output in plain:
-        output.get("data", {}).pop(NUMBER, None)
+    plain = [output for output in cell["outputs"] if not {BOOK, NUMBER} & output.get("data", {}).keys()]
     metadata = cell["metadata"] | {"lost_cell": cell["id"]}
     pages = [{"cell_type": "markdown", "id": f"{cell['id']}-{i}", "source": t} for i, t in enumerate(told) if t]
     return [cell | {"outputs": plain, "metadata": metadata}, *({"metadata": {}} | page for page in pages)]

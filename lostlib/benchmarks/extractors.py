@@ -39,7 +39,7 @@ def letter(answer: str, options: Options = None) -> str | None:
     letters = list(options or "ABCD")
     text = _final(answer)
     named = {found for found in re.findall(r"(?<![A-Za-z])([A-Z])(?![A-Za-z'])", text) if found in letters}
-    if "A" in named and re.search(r"\bA [a-z]", text):  # the article, not the option
+    if "A" in named and re.search(r"\bA (?!or\b|and\b)[a-z]", text):  # the article, not the option
         named.discard("A")
     if len(named) == 1:
         return named.pop()

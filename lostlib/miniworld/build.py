@@ -47,9 +47,9 @@ class Recipe:
     vision_heads: int = 4
     vision_mlp: int = 384
     batch: int = 48  # images a step
-    tower_steps: int = 1000
+    tower_steps: int = 800
     caption_steps: int = 400
-    instruct_steps: int = 5000
+    instruct_steps: int = 4200
     learning_rate: float = 1.5e-3
 
 

@@ -46,6 +46,13 @@ def unique(scene: Scene, attribute: str) -> list[int]:
     return [i for i, value in enumerate(values) if values.count(value) == 1]
 
 
+def refer(scene: Scene, i: int, rng: np.random.Generator) -> str:
+    """Words that fit object i and no other: its colour and shape, its shape alone, or its colour alone."""
+    thing = scene.things[i]
+    words = {"name": thing.name, "shape": thing.shape, "color": f"{thing.color} object"}
+    return str(pick(rng, [text for attribute, text in words.items() if i in unique(scene, attribute)]))
+
+
 # ---- existence, with POPE's three kinds of negatives ----------------------------------------------------------------
 
 
@@ -112,7 +119,7 @@ def size(scene: Scene, rng: np.random.Generator) -> Question | None:
     if not (candidates := unique(scene, "name")):
         return None
     i = int(pick(rng, candidates))  # type: ignore[call-overload]
-    return Question("size", f"What size is the {scene.things[i].name}?", scene.things[i].size, (i,))
+    return Question("size", f"What size is the {refer(scene, i, rng)}?", scene.things[i].size, (i,))
 
 
 def location(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -121,7 +128,9 @@ def location(scene: Scene, rng: np.random.Generator) -> Question | None:
         return None
     i = int(pick(rng, candidates))  # type: ignore[call-overload]
     thing = scene.things[i]
-    return Question("location", f"Where is the {thing.name}?", f"row {thing.row + 1} column {thing.column + 1}", (i,))
+    return Question(
+        "location", f"Where is the {refer(scene, i, rng)}?", f"row {thing.row + 1} column {thing.column + 1}", (i,)
+    )
 
 
 # ---- counting and arithmetic ----------------------------------------------------------------------------------------
@@ -183,7 +192,7 @@ def directions(one: Thing, other: Thing) -> set[str]:
 
 
 def _pair(scene: Scene, rng: np.random.Generator) -> tuple[int, int] | None:
-    """Two objects with names of their own, in random order."""
+    """Two objects that can be referred to, in random order."""
     candidates = unique(scene, "name")
     if len(candidates) < 2:
         return None
@@ -198,7 +207,7 @@ def relation(scene: Scene, rng: np.random.Generator) -> Question | None:
     one, other = (scene.things[k] for k in pair)
     true = str(pick(rng, sorted(directions(one, other))))
     asked = true if (yes := rng.random() < 0.5) else OPPOSITE[true]
-    text = f"Is the {one.name} {PHRASE[asked]} the {other.name}?"
+    text = f"Is the {refer(scene, pair[0], rng)} {PHRASE[asked]} the {refer(scene, pair[1], rng)}?"
     return Question(
         "relation",
         text,
@@ -220,7 +229,8 @@ def relation_choice(scene: Scene, rng: np.random.Generator) -> Question | None:
     order = rng.permutation(len(wrong) + 1)
     options = {LETTERS[k]: [right, *wrong][int(i)] for k, i in enumerate(order)}
     listed = "\n".join(f"{letter}. {text}" for letter, text in options.items())
-    text = f"Where is the {one.name} relative to the {other.name}?\n{listed}\nAnswer with the letter."
+    first, second = (refer(scene, i, rng) for i in pair)
+    text = f"Where is the {first} relative to the {second}?\n{listed}\nAnswer with the letter."
     answer = next(letter for letter, value in options.items() if value == right)
     return Question("relation_choice", text, answer, pair, options, meta={"n_options": str(len(options))})
 

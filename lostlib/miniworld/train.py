@@ -2,7 +2,7 @@
 
 1. tower     the vision tower alone, on dense labels: which colour, shape and size does each patch show?
 2. captions  projector and language model read out the scene; the tower stands still
-3. instruct  everything; several questions per image in one sequence, a quarter of the sequences start with a caption
+3. instruct  everything; several questions per image in one sequence, one batch in eight starts with captions
 
 Step s of a stage sees the train scenes number s*batch ... (s+1)*batch - 1 of that stage's own stream, so a run that is
 stopped and started again sees what an uninterrupted one would have seen.
@@ -30,21 +30,34 @@ from lostlib import paths
 from lostlib.miniworld import build, cards
 from lostlib.miniworld.questions import ask, caption
 from lostlib.miniworld.render import coverage, pixels
-from lostlib.miniworld.scenes import CELL, COLORS, GRID, IMAGE, PATCH, SHAPES, SIZES, Scene, generator, sample_scene
+from lostlib.miniworld.scenes import (
+    CELL,
+    COLORS,
+    GRID,
+    IMAGE,
+    MAX_OBJECTS,
+    PATCH,
+    SHAPES,
+    SIZES,
+    Scene,
+    generator,
+    sample_scene,
+)
 from lostlib.names import nearest
 
 KIND_WEIGHTS = {
-    "existence": 0.15, "color": 0.06, "shape": 0.06, "size": 0.05, "location": 0.08, "count": 0.14,
-    "count_plus": 0.06, "arithmetic": 0.08, "relation": 0.18, "relation_choice": 0.14,
+    "existence": 0.13, "color": 0.06, "shape": 0.06, "size": 0.05, "location": 0.12, "count": 0.13,
+    "count_plus": 0.05, "arithmetic": 0.08, "relation": 0.18, "relation_choice": 0.14,
 }  # fmt: skip
 QUESTIONS = 6  # a sequence
-CAPTION_EVERY = 4  # steps: a batch of stage 3 starts with captions
+CAPTION_EVERY = 8  # steps: a batch of stage 3 starts with captions
 CAPTION_LOSS = 0.2  # weight of a caption token against an answer token
 MEAN, STD = (
     np.array(v, dtype=np.float32) for v in ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 )
 BACKGROUND_LOSS = 0.2  # weight of a background patch against an object's
 END_LOSS = 0.1  # weight of </s>, which is soon known
+EASY, EASY_OBJECTS = 0.25, 3  # the first quarter of stage 3 sees scenes of at most three objects
 STAGES = ("tower", "captions", "instruct")
 
 
@@ -57,10 +70,10 @@ class Batch:
     images: Tensor  # (B, 3, H, W) normalised
 
 
-def scenes_of_step(stage: str, seed: int, step: int, batch: int) -> list[tuple[Scene, np.random.Generator]]:
-    """The training scenes of one step, each with a generator of its own."""
+def scenes_of_step(stage: str, seed: int, step: int, batch: int, most: int) -> list[tuple[Scene, np.random.Generator]]:
+    """The training scenes of one step, of at most `most` objects, each with a generator of its own."""
     rngs = (generator("train", seed * 10 + STAGES.index(stage), step * batch + i) for i in range(batch))
-    return [(sample_scene("train", rng), rng) for rng in rngs]
+    return [(sample_scene("train", rng, most=most), rng) for rng in rngs]
 
 
 def picture_tensor(scenes: list[Scene]) -> Tensor:
@@ -198,7 +211,8 @@ class Trainer:
 
     def loss(self, stage: str, step: int) -> tuple[Tensor, Tensor]:
         """(loss, accuracy) of one step's scenes."""
-        drawn = scenes_of_step(stage, self.seed, step, self.recipe.batch)
+        easy = stage == "instruct" and step < EASY * self.recipe.instruct_steps
+        drawn = scenes_of_step(stage, self.seed, step, self.recipe.batch, most=EASY_OBJECTS if easy else MAX_OBJECTS)
         if stage == "tower":
             labels = torch.from_numpy(np.stack([patch_labels(scene) for scene, _ in drawn])).to(self.device)
             return self.tower(picture_tensor([scene for scene, _ in drawn]).to(self.device), labels)

@@ -47,7 +47,7 @@ def test_good_parameters_come_back():
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"n_itmes": 5}, ["n_itmes", "did you mean n_items?", "benchmark"]),
+        ({"n_itmes": 5}, ["n_itmes", "did you mean 'n_items'?", "benchmark"]),
         ({"zzz": 5}, ["zzz", "there are: model"]),
         ({"n_items": 0}, ["n_items = 0", "at least 1"]),
         ({"n_items": True}, ["n_items = True", "int"]),
@@ -55,7 +55,7 @@ def test_good_parameters_come_back():
         ({"seed": -1}, ["seed = -1", "at least 0"]),
         ({"device": "gpu"}, ["device = 'gpu'", "cuda"]),
         ({"rho": 1.5}, ["rho = 1.5", "at most 1"]),
-        ({"mode": "fst"}, ["mode = 'fst'", "did you mean fast?"]),
+        ({"mode": "fst"}, ["mode = 'fst'", "did you mean 'fast'?"]),
     ],
 )
 def test_a_bad_parameter_stops_the_run(given, words):
@@ -204,7 +204,7 @@ def test_published_figures_are_looked_up(monkeypatch, tmp_path, shown):
     report._paper.cache_clear()
     assert report.published("acc") == ("acc", 81.5, "%", "Table 2", "")
     assert report.published("word").value == "yes"
-    with pytest.raises(KeyError, match="did you mean acc"):
+    with pytest.raises(KeyError, match="did you mean 'acc'"):
         report.published("ac")
     report._paper.cache_clear()
 

@@ -1,0 +1,218 @@
+# ---
+# jupyter:
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# (ch-residual-stream)=
+# # What is in the residual stream?
+#
+# A vision-language model turns a picture and a question into one sequence of tokens. Each token is a vector, and all
+# vectors of a sequence together are a matrix that every layer reads and adds to: the **residual stream**. This chapter
+# (RQ1) asks what that matrix holds, before the next two ask who puts it there.
+#
+# ## The paper's claim
+#
+# {cite:t}`lost2026` measure two things of such a matrix $X \in \mathbb{R}^{S \times H}$ with $S$ tokens and $H$ hidden
+# dimensions: how many directions it really uses (its *complexity*, the effective rank of
+# {cite:t}`roy2007effective`), and which directions these are (its *support*, two projectors). Their claim about
+# modules, that attention reconfigures and the FFN innovates, is a claim about these two.
+#
+# ## Your prediction
+#
+# Before you scroll: our model has {num}`hidden:d` hidden dimensions and reads about {num}`tokens:.0f` tokens, 64 of them
+# image patches. How many directions does the stream really use at the input of the first layer? Does the number rise or
+# fall with depth?
+
+# %% tags=["parameters"]
+model = "mini-llava-1.5"
+benchmark = "mini-realworldqa"
+n_items = 200
+seed = 0
+device = "cpu"
+
+# %% tags=["hide-input"]
+from lostlib import report
+
+report.check_parameters(globals())
+report.style()
+
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from lostlib import paths, results, stats
+from lostlib.benchmarks import load_benchmark
+
+# %% [markdown]
+# ## What the model sees
+#
+# The default model is small enough to be trained on a laptop, and its world is simple enough that we know the right
+# answer *and* which image patches decide it. {numref}`fig-scenes` shows three questions. The white frames are the visual
+# tokens that show the objects asked about; everything else could be thrown away.
+
+# %% tags=["hide-input"]
+answered = results.obtain("answers", model=model, benchmark=benchmark, n=n_items, device=device)
+_items = load_benchmark(benchmark, n=min(n_items, 3)).items
+_said = dict(zip(answered.frame["item"], answered.frame["raw"], strict=True))
+
+_fig, _axes = plt.subplots(1, len(_items), figsize=(5.2, 2.6), squeeze=False)
+for _ax, _item in zip(_axes[0], _items, strict=True):
+    _picture = np.asarray(_item.images[0])
+    _side = _picture.shape[0] // 8
+    _ax.imshow(_picture)
+    for _token in _item.relevant or ():
+        _ax.add_patch(
+            plt.Rectangle(
+                (_token % _side * 8 - 0.5, _token // _side * 8 - 0.5), 8, 8, fill=False, color="white", lw=0.8
+            )
+        )
+    _ax.set_title(
+        _item.prompt.replace(" relative to ", "\nrelative to ").replace("\nAnswer with the letter.", ""),
+        fontsize=6.5,
+        loc="left",
+    )
+    _ax.set_xlabel(f"model: {_said.get(_item.uid, '')}   truth: {_item.answer}", fontsize=7.5)
+    _ax.set(xticks=[], yticks=[])
+    _ax.spines[:].set_visible(False)
+report.figure(
+    _fig,
+    "scenes",
+    f"Questions of {benchmark} with the model's answers. White frames: the visual tokens that decide the answer.",
+    "Pictures of coloured shapes on a dark background, each with a question above and the model's answer below; "
+    "the image patches of the objects asked about are framed in white.",
+)
+
+# %% [markdown]
+# The model answers {num}`baseline_accuracy:.3f:ci` of these questions correctly (all intervals in this book are 95 %,
+# from a bootstrap that resamples images). How it was trained and how good it is at each kind of question is on its
+# {ref}`card <model-card>`.
+#
+# ## Complexity: the effective rank
+#
+# Write the singular values of $X$ as $\sigma_1 \ge \sigma_2 \ge \dots$ and let $p_i = \sigma_i / \sum_j \sigma_j$. Then
+#
+# $$
+# \mathrm{eRank}(X) = \exp\Big(-\sum_i p_i \ln p_i\Big) \in [1, \min(S, H)] .
+# $$ (eq-erank)
+#
+# It is the exponential of an entropy: $k$ equal singular values give $k$, one dominating value gives nearly 1. In code,
+# with a model at hand:
+#
+# ```python
+# import lostlib
+#
+# m = lostlib.load_model("mini-llava-1.5")
+# b = lostlib.load_benchmark("mini-realworldqa", n=4)
+# with lostlib.watch(m) as stream:
+#     m.forward(m.encode(b.items[:1]))
+# for layer in stream:
+#     print(layer, lostlib.effective_rank(stream[layer].resid_pre))
+# ```
+#
+# The chapter itself reads a table of the same numbers for {num}`n_residual:d` items, measured once and shipped, or
+# measured now when you ask for another model or more items.
+
+# %% tags=["hide-input"]
+table = results.obtain("residual", model=model, benchmark=benchmark, n=n_items, seed=seed, device=device)
+rows = table.frame[table.frame["control"] == "none"]
+_weights = json.loads((paths.MODELS / model / "config.json").read_text()) if (paths.MODELS / model).exists() else {}
+_hidden = _weights.get("text_config", {}).get("hidden_size", 0)
+report.say("baseline_accuracy", stats.mean(answered.frame["correct"], answered.frame["cluster"]))
+report.say("n_residual", rows["item"].nunique())
+report.say("tokens", rows["tokens"].mean())
+report.say("hidden", _hidden)
+
+attn, ffn = (rows[rows["module"] == name] for name in ("attn", "ffn"))
+_sites = [
+    attn.assign(site=attn["layer"], value=attn["erank_before"]),
+    attn.assign(site=attn["layer"] + 0.5, value=attn["erank"]),
+    ffn[ffn["layer"] == ffn["layer"].max()].assign(site=ffn["layer"].max() + 1, value=lambda f: f["erank"]),
+]
+profile = stats.summary(pd.concat(_sites), ["site"], "value")
+
+_fig, _ax = plt.subplots()
+_ax.fill_between(profile["site"], profile["low"], profile["high"], alpha=0.25, lw=0)
+_ax.plot(profile["site"], profile["mean"], lw=1.2)
+_pre = profile["site"] % 1 == 0
+_ax.plot(profile["site"][_pre], profile["mean"][_pre], "o", ms=5, label="resid_pre (before attention)")
+_ax.plot(profile["site"][~_pre], profile["mean"][~_pre], "s", ms=5, label="resid_mid (before the FFN)")
+_ax.set(xlabel="layer", ylabel="eRank", ylim=(0, None), xticks=sorted(profile["site"][_pre].astype(int)))
+_ax.legend()
+report.figure(
+    _fig,
+    "erank",
+    f"Effective rank of the residual stream through the layers of {model}; mean over {rows['item'].nunique()} items with "
+    "95 % band. The last point is the output of the last layer.",
+    "Line of the effective rank against depth, with markers before attention and before the FFN of each layer.",
+    data=profile,
+)
+
+# %% tags=["hide-input"]
+_first, _last = profile.iloc[0], profile.iloc[-1]
+report.say("erank_first", _first["mean"], _first["low"], _first["high"])
+report.say("erank_last", _last["mean"], _last["low"], _last["high"])
+_peak = profile.loc[profile["mean"].idxmax()]
+report.say("erank_peak", _peak["mean"], _peak["low"], _peak["high"])
+report.say("erank_peak_site", float(_peak["site"]))
+
+# %% [markdown]
+# The first layer's input has an effective rank of {num}`erank_first:.1f:ci`, the last layer's output
+# {num}`erank_last:.1f:ci`; the highest value is {num}`erank_peak:.1f:ci`, at position {num}`erank_peak_site:.1f` of
+# {numref}`fig-erank` (whole numbers are layer inputs, halves lie between attention and FFN). All of them are far below
+# the {num}`tokens:.0f` that as many tokens could span: most of the energy lies in few directions.
+#
+# ## Support: which directions
+#
+# With a rank $r$, the first $r$ left and right singular vectors of $X$ span its column space (which combinations of
+# tokens occur) and its row space (which semantic directions occur); $P_C$ and $P_R$ are the projectors on them. They
+# need a rule for $r$, and the paper names none. The rule `numerical` counts every singular value above
+# $\max(S,H)\,\varepsilon_{64}\,\sigma_1$, which is faithful to the formula and has a consequence worth knowing: with
+# fewer tokens than dimensions and no two tokens alike, *every* combination of tokens occurs, $P_C$ is the identity, and
+# nothing can ever be new in it. In our model $S$ is smaller than $H$, so novelty shows in the row space only; with a long
+# sequence in a narrow model it is the other way round. The next chapter shows how much hangs on the rule.
+#
+# ## How large are the updates?
+#
+# Each layer adds `attn_out` and then `mlp_out`. {numref}`fig-norm` compares their size with what was there.
+
+# %% tags=["hide-input"]
+norms = stats.summary(rows, ["module", "layer"], "norm_ratio")
+_fig, _ax = plt.subplots(figsize=(5.2, 2.9))
+for _name, _label in (("attn", "attention"), ("ffn", "FFN")):
+    _part = norms[norms["module"] == _name]
+    _ax.errorbar(
+        _part["layer"],
+        _part["mean"],
+        [_part["mean"] - _part["low"], _part["high"] - _part["mean"]],
+        marker="o",
+        ms=4,
+        capsize=3,
+        label=_label,
+    )
+_ax.set(xlabel="layer", ylabel="norm of update / norm of stream", ylim=(0, None))
+_ax.legend()
+report.figure(
+    _fig,
+    "norm",
+    "Frobenius norm of each module's update relative to the stream it is added to, layer by layer, with 95 % intervals.",
+    "Two lines, attention and FFN, of the relative norm of their updates against the layer.",
+    data=norms,
+)
+
+# %% [markdown]
+# ## What could fool us
+#
+# - **One matrix per item.** A spectrum depends on how many tokens there are. Numbers of different $S$ and $H$ cannot be
+#   compared without a null model; the next chapter brings one.
+# - **Repeated words.** The embedding of a word is the same wherever it stands, so the input of the first layer has
+#   identical rows and a lower rank than it has tokens. Attention is what tells them apart.
+# - **Massive activations.** A few huge entries pull $\sigma_1$ up and eRank down without any change elsewhere.
+# - **A small world.** This model has seen coloured shapes and nothing else. What holds here need not hold in a large
+#   model; the same chapter runs on one by changing a parameter.
+
+# %% tags=["hide-input"]
+print(results.sources([answered, table]))
+report.provenance([answered.manifest, table.manifest])

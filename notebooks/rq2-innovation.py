@@ -1,0 +1,298 @@
+# ---
+# jupyter:
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# (ch-rq2)=
+# # Who innovates?
+#
+# Each layer adds two updates to the residual stream, one by attention and one by the FFN. This chapter (RQ2) asks which
+# of them brings something that was not there.
+#
+# ## The paper's claim
+#
+# {cite:t}`lost2026`: attention stays inside the subspace that the stream already spans, and its innovation is no
+# larger than what position encoding alone causes; the FFN brings new directions. Their numbers, averaged over fifteen
+# models, are the diamonds in {numref}`fig-rid`.
+#
+# ## The measure
+#
+# For an update $X \to X' = X + \Delta X$, with the projectors $P_C, P_R$ of $X$ and the effective rank {eq}`eq-erank`,
+#
+# $$
+# \mathrm{RID}(X' \mid X) =
+# \underbrace{\frac{|\mathrm{eRank}(X') - \mathrm{eRank}(X)|}{\min(S, H)}}_{\Delta S}
+# + \underbrace{\frac{\lVert (I - P_C) X' \rVert_F}{2 \lVert X' \rVert_F}}_{\Delta D,\ \text{column}}
+# + \underbrace{\frac{\lVert X' (I - P_R) \rVert_F}{2 \lVert X' \rVert_F}}_{\Delta D,\ \text{row}} .
+# $$ (eq-rid)
+#
+# Three controls tell how large a RID is large:
+#
+# - **Noise Δ**: `attn_out` is replaced by Gaussian noise of the same Frobenius norm. This is the absolute yardstick that
+#   the measure itself lacks: an update of this size that knows nothing.
+# - **Noise QKV**: attention is computed with Gaussian matrices that have the mean and spread of $W_Q, W_K, W_V$.
+# - **ε(RoPE)**: the RID between the stream with and without rotary position encoding in this layer's attention, the
+#   tolerance below which the paper speaks of no innovation.
+#
+# ## Your prediction
+#
+# Order four numbers before you look: RID of attention, of the FFN, of Noise Δ, and ε(RoPE).
+
+# %% tags=["parameters"]
+model = "mini-llava-1.5"
+benchmark = "mini-realworldqa"
+n_items = 200
+seed = 0
+device = "cpu"
+
+# %% tags=["hide-input"]
+from lostlib import report
+
+report.check_parameters(globals())
+report.style()
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from lostlib import results, stats
+
+# %% [markdown]
+# ## Minimal code
+#
+# ```python
+# import lostlib
+#
+# m = lostlib.load_model("mini-llava-1.5")
+# b = lostlib.load_benchmark("mini-realworldqa", n=4)
+# rows = lostlib.residual_metrics(m, b.items, controls=("noise_delta", "noise_qkv", "no_rope"), seed=0)
+# print(rows.groupby(["module", "control"])[["rid", "delta_s", "delta_d_column", "delta_d_row"]].mean())
+# ```
+#
+# ## What was measured
+
+# %% tags=["hide-input"]
+KINDS = {
+    ("attn", "none"): "attention",
+    ("ffn", "none"): "FFN",
+    ("attn", "noise_delta"): "Noise Δ",
+    ("attn", "noise_qkv"): "Noise QKV",
+    ("attn", "no_rope"): "ε(RoPE)",
+}
+PUBLISHED = {
+    "attention": "rid_attn",
+    "FFN": "rid_ffn",
+    "Noise Δ": "rid_noise_delta",
+    "Noise QKV": "rid_noise_qkv",
+    "ε(RoPE)": "eps_rope",
+}
+
+
+def _named(frame):
+    """Rows with one readable name for module and control."""
+    return frame.assign(kind=[KINDS[pair] for pair in zip(frame["module"], frame["control"], strict=True)])
+
+
+table = results.obtain("residual", model=model, benchmark=benchmark, n=n_items, seed=seed, device=device)
+rows = _named(table.frame)
+overall = stats.summary(rows, ["kind"], "rid").set_index("kind").loc[list(PUBLISHED)].reset_index()
+for _kind, _key in zip(PUBLISHED, ("attn", "ffn", "noise_delta", "noise_qkv", "eps_rope"), strict=True):
+    _row = overall[overall["kind"] == _kind].iloc[0]
+    report.say(f"rid_{_key}", _row["mean"], _row["low"], _row["high"])
+report.say("n_rid", rows["item"].nunique())
+
+_fig, _ax = plt.subplots(figsize=(5.2, 3.0))
+_y = range(len(overall))
+_ax.barh(
+    _y,
+    overall["mean"],
+    xerr=[overall["mean"] - overall["low"], overall["high"] - overall["mean"]],
+    capsize=3,
+    color="#0072B2",
+    label=model,
+)
+_ax.plot(
+    [report.published(PUBLISHED[k]).value for k in overall["kind"]],
+    _y,
+    "D",
+    color="#D55E00",
+    ms=6,
+    label="paper, mean of its models",
+)
+_ax.set(yticks=_y, yticklabels=overall["kind"], xlabel="RID, mean over layers", xlim=(0, None))
+_ax.invert_yaxis()
+_ax.legend(loc="lower right")
+report.figure(
+    _fig,
+    "rid",
+    f"RID of the two modules and of the controls in {model} on {benchmark} ({rows['item'].nunique()} items, 95 % intervals), "
+    "and the published values.",
+    "Bars of the mean RID of attention, FFN, Noise Δ, Noise QKV and the RoPE tolerance; diamonds mark the published values.",
+    data=overall.assign(published=[report.published(PUBLISHED[k]).value for k in overall["kind"]]),
+)
+
+# %% [markdown]
+# Attention's RID is {num}`rid_attn:.3f:ci`, the FFN's {num}`rid_ffn:.3f:ci`. Noise of attention's own size would have
+# {num}`rid_noise_delta:.3f:ci`, attention with Gaussian matrices {num}`rid_noise_qkv:.3f:ci`, and the tolerance of
+# position encoding is {num}`rid_eps_rope:.3f:ci`.
+
+# %% tags=["hide-input"]
+_attn, _ffn = {"kind": "attention"}, {"kind": "FFN"}
+over_rope = report.say("rid_attn_minus_eps", stats.contrast(rows, "rid", _attn, {"kind": "ε(RoPE)"}))
+ffn_over = report.say("rid_ffn_minus_attn", stats.contrast(rows, "rid", _ffn, _attn))
+under_noise = report.say("rid_noise_minus_attn", stats.contrast(rows, "rid", {"kind": "Noise Δ"}, _attn))
+report.verdict(
+    "C1: Attention's RID is at the RoPE tolerance",
+    f"RID {report.published('rid_attn').value}, tolerance {report.published('eps_rope').value}",
+    f"RID above the tolerance by {over_rope:.3f}",
+    "holds" if over_rope.low <= 0 else "does not hold",
+    "Holds when attention's RID does not exceed the tolerance: the lower end of the paired difference is not above zero.",
+)
+report.verdict(
+    "C2: The FFN's RID is well above attention's",
+    f"{report.published('rid_ffn').value} against {report.published('rid_attn').value}",
+    f"FFN minus attention: {ffn_over:.3f}",
+    "holds" if ffn_over.low > 0 else "opposite" if ffn_over.high < 0 else "does not hold",
+    "Paired over items; the interval must lie above zero.",
+)
+
+# %% [markdown]
+# Two things can be read off {numref}`fig-rid` without any threshold. Attention is far from an update that knows nothing:
+# Noise Δ exceeds it by {num}`rid_noise_minus_attn:.3f:ci`. And the FFN minus attention is
+# {num}`rid_ffn_minus_attn:.3f:ci`; the sign of that difference is what the paper's title stands on.
+#
+# ## Which part, which layer
+#
+# RID adds three parts of different kinds. {numref}`fig-parts` takes them apart, {numref}`fig-rid-layers` shows the layers.
+
+# %% tags=["hide-input"]
+PARTS = {"delta_s": "complexity ΔS", "delta_d_column": "ΔD column (tokens)", "delta_d_row": "ΔD row (directions)"}
+parts = (
+    stats.summary(rows, ["kind"], list(PARTS))
+    .pivot(index="kind", columns="value", values="mean")
+    .loc[list(PUBLISHED), list(PARTS)]
+)
+_fig, _ax = plt.subplots(figsize=(5.2, 3.0))
+_left = pd.Series(0.0, index=parts.index)
+for _name, _color, _hatch in zip(PARTS, ("#0072B2", "#E69F00", "#009E73"), ("", "//", ".."), strict=True):
+    _ax.barh(
+        range(len(parts)), parts[_name], left=_left, color=_color, hatch=_hatch, edgecolor="white", label=PARTS[_name]
+    )
+    _left = _left + parts[_name]
+_ax.set(yticks=range(len(parts)), yticklabels=parts.index, xlabel="RID, mean over layers")
+_ax.invert_yaxis()
+_ax.legend(loc="lower right")
+report.figure(
+    _fig,
+    "parts",
+    "The three parts of RID {eq}`eq-rid`, averaged over layers and items.",
+    "Stacked bars of the three parts of RID for each module and control.",
+    data=parts.reset_index(),
+)
+
+# %% tags=["hide-input"]
+layers = stats.summary(rows, ["kind", "layer"], "rid")
+_fig, _ax = plt.subplots()
+for (_kind, _part), _marker in zip(layers.groupby("kind", sort=False), "osD^v", strict=False):
+    _ax.plot(_part["layer"], _part["mean"], marker=_marker, ms=4, label=_kind)
+    _ax.fill_between(_part["layer"], _part["low"], _part["high"], alpha=0.2, lw=0)
+_ax.set(xlabel="layer", ylabel="RID", ylim=(0, None))
+_ax.legend(ncols=2, fontsize=8)
+report.figure(
+    _fig,
+    "rid-layers",
+    f"RID by layer in {model}, with 95 % bands.",
+    "Lines of RID against the layer for attention, FFN, the two noise controls and the RoPE tolerance.",
+    data=layers,
+)
+_deep = stats.summary(rows[rows["layer"] > 0], ["kind"], "rid").set_index("kind")[["mean", "low", "high"]]
+report.say("rid_attn_deep", *_deep.loc["attention"])
+report.say("rid_ffn_deep", *_deep.loc["FFN"])
+_column = rows[(rows["kind"] == "attention")].groupby("layer")["delta_d_column"].mean()
+report.say("column_first", _column.iloc[0])
+report.say("column_rest", _column.iloc[1:].max())
+
+# %% [markdown]
+# The first layer is special. Its input holds the bare embeddings, in which equal words are equal rows, so tokens can
+# become distinguishable for the first time: the column part of attention's RID is {num}`column_first:.3f` there and at most
+# {num}`column_rest:.1g` in any later layer. Without the first layer the means are {num}`rid_attn_deep:.3f:ci` for attention and
+# {num}`rid_ffn_deep:.3f:ci` for the FFN.
+#
+# ## How much hangs on our choices
+#
+# The paper leaves open how many singular directions count as support, at which scale the noise is drawn, and whether
+# controls act on one layer or on the whole model. Each is a parameter here. {numref}`fig-rules` repeats the measurement
+# under five rank rules; {numref}`tab-scope` does so for the scale and the scope of the controls.
+
+# %% tags=["hide-input"]
+RULES = ("numerical", "numerical32", "energy=0.99", "energy=0.9", "erank")
+_few = min(n_items, 50)
+_kept = [table]
+_by_rule = []
+for _rule in RULES:
+    _own = {} if _rule == "numerical" else {"rank": _rule}
+    _found = results.obtain("residual", model=model, benchmark=benchmark, n=_few, seed=seed, device=device, **_own)
+    _kept.append(_found)
+    _by_rule.append(stats.summary(_named(_found.frame), ["kind"], "rid").assign(rule=_rule))
+rules = pd.concat(_by_rule)
+_fig, _ax = plt.subplots()
+for _k, _kind in enumerate(PUBLISHED):
+    _part = rules[rules["kind"] == _kind].set_index("rule").loc[list(RULES)]
+    _x = [i + (_k - 2) * 0.12 for i in range(len(RULES))]
+    _ax.errorbar(
+        _x,
+        _part["mean"],
+        [_part["mean"] - _part["low"], _part["high"] - _part["mean"]],
+        fmt="osD^v"[_k],
+        ms=5,
+        capsize=2,
+        label=_kind,
+    )
+_ax.set(xticks=range(len(RULES)), ylabel="RID, mean over layers", ylim=(0, None))
+_ax.set_xticklabels(RULES, fontsize=8)
+_ax.legend(ncols=3, fontsize=8, loc="upper left")
+_ax.margins(y=0.25)
+report.figure(
+    _fig,
+    "rules",
+    f"RID under five rules for the rank of the support, {_few} items, 95 % intervals. Rules that leave directions out of the "
+    "support count what lies in them as new, even when nothing was added.",
+    "Points with intervals of RID for each module and control under the five rank rules.",
+    data=rules,
+)
+
+# %% tags=["hide-input"]
+_scales = ("noise_delta", "noise_delta:scale=token", "noise_delta:scale=unit")
+_lines = []
+_scale_table = results.obtain(
+    "residual", model=model, benchmark=benchmark, n=_few, seed=seed, device=device, controls=list(_scales)
+)
+_scope_table = results.obtain(
+    "residual", model=model, benchmark=benchmark, n=_few, seed=seed, device=device, scope="model"
+)
+for _name, _found in (("one layer at a time", _scale_table), ("whole model", _scope_table)):
+    _kept.append(_found)
+    _means = stats.summary(_found.frame[_found.frame["control"] != "none"], ["control"], "rid")
+    _lines.append(_means.assign(scope=_name))
+scope = pd.concat(_lines)[["scope", "control", "mean", "low", "high"]].rename(columns={"mean": "RID"})
+report.table(
+    scope,
+    "scope",
+    f"RID of the controls at other scales and scopes ({_few} items). no_rope is ε(RoPE).",
+    {"RID": ".3f", "low": ".3f", "high": ".3f"},
+)
+
+# %% [markdown]
+# ## What could fool us
+#
+# - **RID is relative.** It has no unit and depends on $S$, $H$ and the norm of the update. Compare it with Noise Δ in the
+#   same model, not with a number of another model.
+# - **Full rank hides a part.** With fewer tokens than dimensions the column part is zero by construction once no two
+#   tokens are alike ({ref}`ch-residual-stream`); a longer prompt or a narrower model moves the novelty to the other part.
+# - **The tolerance is a choice.** ε(RoPE) measures how much this layer's attention depends on position, which need not
+#   be what separates signal from noise.
+# - **One small model.** It was trained on one synthetic world, from one seed.
+
+# %% tags=["hide-input"]
+print(results.sources(_kept))
+report.provenance([t.manifest for t in _kept])

@@ -1,0 +1,123 @@
+"""Tables: what identifies them, Parquet and back, shipped or measured, the command line, checking."""
+
+from __future__ import annotations
+
+import shlex
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import lostlib
+from lostlib import checking, measure, results
+from lostlib.cli import app
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def table(tiny_folder) -> results.Table:
+    return measure.measure("answers", model=str(tiny_folder), benchmark="mini-pope", n=12, intervention="sap", seed=2)
+
+
+def test_a_table_survives_parquet(table, tmp_path) -> None:
+    again = results.read(results.write(table, tmp_path))
+    pd.testing.assert_frame_equal(again.frame, table.frame)
+    assert again.key == table.key
+    assert again.about == table.about
+    assert again.manifest["hash"] == table.manifest["hash"]
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_the_key_is_what_was_measured(table, tiny_folder) -> None:
+    assert table.key.intervention == "sap:keys=visual,weights=gaussian"
+    assert table.key.weights == results.model_weights(str(tiny_folder)) != "unknown"
+    assert table.key.covers(results.Key(**{**vars(table.key), "n": 5}))
+    for change in ({"n": 13}, {"seed": 3}, {"weights": "other"}, {"version": "2"}, {"parameters": {"rank": "erank"}}):
+        assert not table.key.covers(results.Key(**{**vars(table.key), **change}))
+    assert "date" in table.about
+    assert table.about["backend"] == "lost"
+
+
+def test_obtain_reads_what_is_shipped_and_measures_the_rest(table, tiny_folder, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("LOST_RESULTS", str(tmp_path))
+    ask = {"model": str(tiny_folder), "benchmark": "mini-pope", "intervention": "sap:keys=visual,weights=gaussian"}
+    results.write(table, tmp_path)
+    fewer = results.obtain("answers", **ask, n=5, seed=2)
+    assert fewer.origin == "shipped"
+    pd.testing.assert_frame_equal(fewer.frame, table.frame.head(5))
+    more = results.obtain("answers", **ask, n=14, seed=2)
+    assert more.origin == "measured"
+    pd.testing.assert_frame_equal(more.frame.head(12), table.frame)  # the same items give the same answers
+    assert capsys.readouterr().out.count("measured now: answers") == 1
+    assert results.sources([fewer, more, more]) == "2 tables measured, 1 table shipped."
+
+
+def test_record_keeps_what_was_measured(tiny_folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("LOST_RESULTS", str(tmp_path))
+    monkeypatch.setenv("LOST_RECORD", "1")
+    ask = {"model": str(tiny_folder), "benchmark": "mini-mathvista", "n": 3}
+    assert results.obtain("residual", **ask, rank="erank").origin == "measured"
+    assert results.obtain("residual", **ask, rank="erank").origin == "shipped"
+    assert results.obtain("residual", **ask).origin == "measured"
+
+
+def test_the_recorded_command_makes_the_same_table(table, tmp_path) -> None:
+    words = shlex.split(table.about["command"])
+    assert words[0] == "lostlib"
+    run = runner.invoke(app, [*words[1:], "--out", str(tmp_path)])
+    assert run.exit_code == 0, run.output
+    (path,) = results.shipped_tables(tmp_path)
+    pd.testing.assert_frame_equal(results.read(path).frame, table.frame)
+
+
+def test_check_finds_what_differs(table, tmp_path) -> None:
+    good = results.write(table, tmp_path)
+    assert checking.check_table(good, 4).agrees
+    assert runner.invoke(app, ["check", "--folder", str(tmp_path)]).exit_code == 0
+    table.frame.loc[:, "raw"] = "something else"
+    results.write(table, tmp_path)
+    assert not checking.check_table(good, None).agrees
+    assert runner.invoke(app, ["check", "--folder", str(tmp_path), "--all"]).exit_code == 1
+
+
+def test_check_compares_numbers() -> None:
+    frame = pd.DataFrame({"item": ["a", "b"], "rid": [0.1, 0.2]})
+    assert checking.compare(frame, frame.assign(rid=frame["rid"] + 1e-5)).agrees
+    assert not checking.compare(frame, frame.assign(rid=[0.1, 0.25])).agrees
+    assert not checking.compare(frame, frame.head(1)).agrees
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "answers", "--model", "mini-lava-1.5"], "neither shipped"),
+        (["run", "answers", "--benchmark", "pop"], "unknown benchmark"),
+        (["run", "answers", "--intervention", "sap:weights=gausian"], "did you mean 'gaussian'"),
+        (["run", "answers", "--device", "cuda:99"], "not to be had here"),
+        (["run", "residual", "--intervention", "sap"], "untouched model"),
+        (["run", "residual", "--set", "rank"], "not name=value"),
+        (["train", "mini-lava-1.5"], "did you mean 'mini-llava-1.5'"),
+    ],
+)
+def test_mistakes_on_the_command_line(words: list[str], message: str) -> None:
+    done = runner.invoke(app, words)
+    assert done.exit_code == 2
+    assert message in done.output
+    assert "Traceback" not in done.output
+
+
+def test_help_and_lists() -> None:
+    for words in (["--help"], ["run", "--help"], ["models"], ["benchmarks"]):
+        assert runner.invoke(app, words).exit_code == 0
+    assert "mini-pope" in runner.invoke(app, ["benchmarks"]).output
+
+
+def test_attention_mass_of_a_model_that_looks_everywhere_alike(tiny, items) -> None:
+    rows = lostlib.measure.attention_mass(tiny, items)
+    assert len(rows) == len(items) * 3
+    assert rows["visual"].between(0, 1).all()
+    known = rows.dropna()
+    assert set(known["item"]) == {item.uid for item in items if item.relevant}
+    assert (known["relevant"] <= known["visual"]).all()
+    assert list(rows.columns) == ["item", "cluster", "layer", "visual", "relevant", "expected", "entropy"]
