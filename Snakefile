@@ -48,8 +48,10 @@ rule html:
 rule publish:
     input: NOTEBOOKS
     run:
-        for notebook in map(Path, input):
-            committed = Path("notebooks") / notebook.name
-            if not committed.exists() or committed.read_bytes() != notebook.read_bytes():
-                committed.write_bytes(notebook.read_bytes())
+        products = {Path(notebook): Path("notebooks") / Path(notebook).name for notebook in input}
+        picture = Path(RUN) / "rq3-reconfiguration_files/fig-sap.svg"  # the README's first picture
+        for made, committed in (products | {picture: Path("docs/first-picture.svg")}).items():
+            if not committed.exists() or committed.read_bytes() != made.read_bytes():
+                committed.parent.mkdir(exist_ok=True)
+                committed.write_bytes(made.read_bytes())
                 print(f"{committed} is new")

@@ -193,7 +193,8 @@ report.figure(
 # %% tags=["hide-input"]
 layers = stats.summary(rows, ["kind", "layer"], "rid")
 _fig, _ax = plt.subplots()
-for (_kind, _part), _marker in zip(layers.groupby("kind", sort=False), "osD^v", strict=False):
+for _kind, _marker in zip(PUBLISHED, "osD^v", strict=True):
+    _part = layers[layers["kind"] == _kind]
     _ax.plot(_part["layer"], _part["mean"], marker=_marker, ms=4, label=_kind)
     _ax.fill_between(_part["layer"], _part["low"], _part["high"], alpha=0.2, lw=0)
 _ax.set(xlabel="layer", ylabel="RID", ylim=(0, None))

@@ -96,7 +96,7 @@ def load_benchmark(name: str, n: int | None = None, seed: int = 0) -> Benchmark:
         A new seed generates new test items.
 
     >>> load_benchmark("mini-pope", n=2).items[0].prompt
-    'Is there a white triangle in the image?'
+    'Is there a green square in the image?'
     """
     check_name(name)
     if n is not None and n < 1:

@@ -48,8 +48,8 @@ class Recipe:
     vision_mlp: int = 384
     batch: int = 48  # images a step
     tower_steps: int = 800
-    caption_steps: int = 400
-    instruct_steps: int = 4200
+    caption_steps: int = 800
+    instruct_steps: int = 3500
     learning_rate: float = 1.5e-3
 
 

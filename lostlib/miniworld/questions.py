@@ -249,10 +249,18 @@ def ask(scene: Scene, rng: np.random.Generator, kinds: list[str], weights: np.nd
             return question
 
 
-def caption(scene: Scene) -> str:
-    """Every object in raster order: "large red circle row 1 column 2, small … row 4 column 4."."""
-    words = (f"{t.size} {t.color} {t.shape} row {t.row + 1} column {t.column + 1}" for t in scene.things)
-    return ", ".join(words) + "."
+def caption(scene: Scene, rng: np.random.Generator) -> list[tuple[str, str]]:
+    """(reference, description) of every object in random order: ("circle:", "large red circle row 1 column 2,").
+
+    The order is random so that what a reference means can only be found by looking for what it says; read in raster
+    order, captions teach a model where to look next and not how to find something.
+    """
+    return [
+        (f"{refer(scene, i, rng)}:", f"{t.size} {t.color} {t.shape} row {t.row + 1} column {t.column + 1},")
+        for i in rng.permutation(len(scene.things)).tolist()
+        if i in unique(scene, "name")
+        for t in (scene.things[i],)
+    ]
 
 
 def vocabulary() -> list[str]:

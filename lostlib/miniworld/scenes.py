@@ -93,9 +93,9 @@ def _looks(count: int, rng: np.random.Generator) -> list[tuple[str, str]]:
     return looks
 
 
-def draw_scene(rng: np.random.Generator, least: int = 1, most: int = MAX_OBJECTS) -> Scene:
-    """One scene of `least` to `most` objects, of whatever split it happens to fall in."""
-    count = int(rng.integers(least, most + 1))
+def draw_scene(rng: np.random.Generator, least: int = 1) -> Scene:
+    """One scene of `least` to six objects, of whatever split it happens to fall in."""
+    count = int(rng.integers(least, MAX_OBJECTS + 1))
     cells = np.sort(rng.permutation(GRID * GRID)[:count])
     sizes = rng.choice(list(SIZES), size=count)
     jitter = rng.integers(-JITTER, JITTER + 1, size=(count, 2))
@@ -111,10 +111,10 @@ def generator(split: str, seed: int, index: int) -> np.random.Generator:
     return np.random.default_rng([list(SPLITS).index(split), seed, index])
 
 
-def sample_scene(split: str, rng: np.random.Generator, least: int = 1, most: int = MAX_OBJECTS) -> Scene:
+def sample_scene(split: str, rng: np.random.Generator, least: int = 1) -> Scene:
     """A scene of this split: scenes are drawn until one's content hashes into it."""
     while True:
-        scene = draw_scene(rng, least, most)
+        scene = draw_scene(rng, least)
         if scene.split == split:
             return scene
 

@@ -1,7 +1,7 @@
 """Training of a mini LVLM the way LLaVA is trained, from nothing, on two CPU cores or a GPU.
 
 1. tower     the vision tower alone, on dense labels: which colour, shape and size does each patch show?
-2. captions  projector and language model read out the scene; the tower stands still
+2. captions  projector and language model name and describe objects in random order; the tower stands still
 3. instruct  everything; several questions per image in one sequence, one batch in eight starts with captions
 
 Step s of a stage sees the train scenes number s*batch ... (s+1)*batch - 1 of that stage's own stream, so a run that is
@@ -35,7 +35,6 @@ from lostlib.miniworld.scenes import (
     COLORS,
     GRID,
     IMAGE,
-    MAX_OBJECTS,
     PATCH,
     SHAPES,
     SIZES,
@@ -57,7 +56,6 @@ MEAN, STD = (
 )
 BACKGROUND_LOSS = 0.2  # weight of a background patch against an object's
 END_LOSS = 0.1  # weight of </s>, which is soon known
-EASY, EASY_OBJECTS = 0.25, 3  # the first quarter of stage 3 sees scenes of at most three objects
 STAGES = ("tower", "captions", "instruct")
 
 
@@ -70,10 +68,10 @@ class Batch:
     images: Tensor  # (B, 3, H, W) normalised
 
 
-def scenes_of_step(stage: str, seed: int, step: int, batch: int, most: int) -> list[tuple[Scene, np.random.Generator]]:
-    """The training scenes of one step, of at most `most` objects, each with a generator of its own."""
+def scenes_of_step(stage: str, seed: int, step: int, batch: int) -> list[tuple[Scene, np.random.Generator]]:
+    """The training scenes of one step, each with a generator of its own."""
     rngs = (generator("train", seed * 10 + STAGES.index(stage), step * batch + i) for i in range(batch))
-    return [(sample_scene("train", rng, most=most), rng) for rng in rngs]
+    return [(sample_scene("train", rng), rng) for rng in rngs]
 
 
 def picture_tensor(scenes: list[Scene]) -> Tensor:
@@ -97,25 +95,35 @@ class Conversations:
 
     def turns(
         self, scene: Scene, rng: np.random.Generator, with_caption: bool, questions: int
-    ) -> Iterator[tuple[str, str, float]]:
-        """(request, answer, loss weight) of each turn."""
+    ) -> Iterator[tuple[str, list[tuple[str, float]]]]:
+        """(request, reply) of each turn; a reply is pieces of text with their loss weights."""
         if with_caption:
-            yield "Describe the image.", caption(scene), CAPTION_LOSS
+            pieces = [
+                (text, weight)
+                for pair in caption(scene, rng)
+                for text, weight in zip(pair, (0.0, CAPTION_LOSS), strict=True)
+            ]
+            yield "Describe the image.", pieces
         names, weights = list(KIND_WEIGHTS), np.array(list(KIND_WEIGHTS.values()))
         for _ in range(questions):
             question = ask(scene, rng, names, weights)
-            yield question.text, question.answer, 1.0
+            yield question.text, [(question.answer, 1.0)]
 
     def sequence(
         self, scene: Scene, rng: np.random.Generator, with_caption: bool, questions: int
     ) -> tuple[list[int], list[float]]:
         """Ids and loss weights of one conversation."""
         ids, weights = [self.tokens.bos_token_id], [0.0]
-        for i, (request, answer, weight) in enumerate(self.turns(scene, rng, with_caption, questions)):
-            prompt = self.encode("USER:") + (self.image if i == 0 else []) + self.encode(f"{request} ASSISTANT:")
-            reply = [*self.encode(answer), self.tokens.eos_token_id]
-            ids += prompt + reply
-            weights += [0.0] * len(prompt) + [weight] * (len(reply) - 1) + [END_LOSS * weight]
+
+        def add(tokens: list[int], weight: float) -> None:
+            ids.extend(tokens)
+            weights.extend([weight] * len(tokens))
+
+        for i, (request, reply) in enumerate(self.turns(scene, rng, with_caption, questions)):
+            add(self.encode("USER:") + (self.image if i == 0 else []) + self.encode(f"{request} ASSISTANT:"), 0.0)
+            for text, weight in reply:
+                add(self.encode(text), weight)
+            add([self.tokens.eos_token_id], END_LOSS)
         return ids, weights
 
     def batch(self, drawn: list[tuple[Scene, np.random.Generator]], with_caption: bool, questions: int) -> Batch:
@@ -211,8 +219,7 @@ class Trainer:
 
     def loss(self, stage: str, step: int) -> tuple[Tensor, Tensor]:
         """(loss, accuracy) of one step's scenes."""
-        easy = stage == "instruct" and step < EASY * self.recipe.instruct_steps
-        drawn = scenes_of_step(stage, self.seed, step, self.recipe.batch, most=EASY_OBJECTS if easy else MAX_OBJECTS)
+        drawn = scenes_of_step(stage, self.seed, step, self.recipe.batch)
         if stage == "tower":
             labels = torch.from_numpy(np.stack([patch_labels(scene) for scene, _ in drawn])).to(self.device)
             return self.tower(picture_tensor([scene for scene, _ in drawn]).to(self.device), labels)

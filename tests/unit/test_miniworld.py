@@ -138,7 +138,8 @@ def test_the_vocabulary_holds_every_word() -> None:
     from lostlib.miniworld import build
 
     tokens = build.tokenizer()
-    texts = [questions.caption(scene) for scene, _ in draw("train", 100)] + ["USER: Describe the image. ASSISTANT:"]
+    texts = [" ".join(pair) for scene, rng in draw("train", 100) for pair in questions.caption(scene, rng)]
+    texts.append("USER: Describe the image. ASSISTANT:")
     for scene, rng in draw("train", 100):
         texts += [f"{q.text} {q.answer}" for make in questions.KINDS.values() if (q := make(scene, rng)) is not None]
     for text in texts:
