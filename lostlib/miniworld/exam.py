@@ -11,7 +11,6 @@ from lostlib.miniworld.render import relevant_tokens, render
 from lostlib.miniworld.scenes import generator, sample_scene
 
 STREAM = 50  # keeps the exam's scenes apart from the benchmarks'
-CHANCE = {"existence": 0.5, "relation": 0.5, "size": 0.5}
 
 
 def items(kind: str, n: int = 400, seed: int = 0, split: str = "test") -> list[Item]:

@@ -56,6 +56,7 @@ MEAN, STD = (
 )
 BACKGROUND_LOSS = 0.2  # weight of a background patch against an object's
 END_LOSS = 0.1  # weight of </s>, which is soon known
+NOTE_EVERY, SAVE_EVERY = 50, 250  # steps between lines of the log and between saved states
 STAGES = ("tower", "captions", "instruct")
 
 
@@ -278,11 +279,11 @@ class Trainer:
             optimizer.step()
             recent.append((float(loss.detach()), float(accuracy)))
             self.step = step + 1
-            if self.step % 50 == 0 or self.step == total:
+            if self.step % NOTE_EVERY == 0 or self.step == total:
                 self.seconds, began = self.seconds + time.monotonic() - began, time.monotonic()
                 self._note(recent)
                 recent = []
-            if self.step % 250 == 0 or self.step == total:
+            if self.step % SAVE_EVERY == 0 or self.step == total:
                 self._save(optimizer)
 
     def _note(self, recent: list[tuple[float, float]]) -> None:

@@ -1,0 +1,45 @@
+"""The shipped mini model: small, in hub format, and as good as its card says, on scenes made here and now."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import lostlib
+from lostlib import paths
+from lostlib.miniworld import exam
+from lostlib.models import shipped
+
+FLOORS = {"existence": 0.95, "color": 0.95, "shape": 0.95, "count": 0.90, "relation": 0.88, "arithmetic": 0.98}
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_folder_is_small_and_complete(name: str) -> None:
+    folder = paths.MODELS / name
+    files = {path.name: path.stat().st_size for path in folder.iterdir()}
+    assert sum(files.values()) < 6 * 2**20
+    assert {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "processor_config.json",
+        "README.md",
+        "exam.json",
+    } <= set(files)
+    assert not [file for file in files if Path(file).suffix in (".bin", ".pt", ".pkl", ".py")]
+
+
+def test_the_exam_reaches_the_floors() -> None:
+    marks = json.loads((paths.MODELS / "mini-llava-1.5" / "exam.json").read_text())
+    assert all(marks[kind]["n"] >= 300 for kind in FLOORS)
+    assert {kind: marks[kind]["value"] for kind, floor in FLOORS.items() if marks[kind]["value"] < floor} == {}
+
+
+def test_the_exam_can_be_taken_again() -> None:
+    """Fresh scenes of another seed: no kind may fall far below what the card says."""
+    marks = json.loads((paths.MODELS / "mini-llava-1.5" / "exam.json").read_text())
+    model = lostlib.load_model("mini-llava-1.5")
+    for kind, estimate in exam.exam(model, n=100, seed=1).items():
+        assert estimate.high >= marks[kind]["low"], (kind, estimate, marks[kind])

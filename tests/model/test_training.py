@@ -1,0 +1,88 @@
+"""Training a mini model: a stopped run goes on as if it had not stopped, foreign states are refused, products load."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import lostlib
+from lostlib.miniworld import build, cards, train
+from lostlib.miniworld.questions import KINDS
+
+TINY = build.Recipe(
+    layers=1, hidden=32, heads=2, mlp=32, vision_layers=2, vision_hidden=32, vision_heads=2, vision_mlp=32,
+    batch=4, tower_steps=5, caption_steps=5, instruct_steps=6,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _no_compiler(monkeypatch) -> None:
+    """Compiling would take longer than these few steps; states are saved often enough to be interrupted."""
+    monkeypatch.setattr(train.shutil, "which", lambda name: None)
+    monkeypatch.setattr(train, "SAVE_EVERY", 2)
+    monkeypatch.setattr(train, "NOTE_EVERY", 1)
+
+
+def weights(trainer: train.Trainer) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+
+
+def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, monkeypatch) -> None:
+    whole = train.Trainer("tiny", TINY, 0, tmp_path / "whole")
+    whole.run(tell=lambda _: None)
+
+    original = train.Trainer.loss
+
+    def stop(self, stage, step):
+        if stage == "instruct" and step == 3:
+            raise KeyboardInterrupt
+        return original(self, stage, step)
+
+    monkeypatch.setattr(train.Trainer, "loss", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train.Trainer("tiny", TINY, 0, tmp_path / "stopped").run()
+    monkeypatch.setattr(train.Trainer, "loss", original)
+    again = train.Trainer("tiny", TINY, 0, tmp_path / "stopped")
+    again.run(tell=lambda _: None)
+    torch.testing.assert_close(weights(again), weights(whole), rtol=0, atol=1e-6)
+    logs = [[(line["stage"], line["step"], line["loss"]) for line in t.log] for t in (whole, again)]
+    assert logs[0] == logs[1]
+
+
+def test_a_state_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    train.Trainer("tiny", TINY, 0, tmp_path).run(tell=lambda _: None)
+    with pytest.raises(ValueError, match="another training run"):
+        train.Trainer("tiny", replace(TINY, layers=2), 0, tmp_path).run()
+
+
+def test_seeds_differ_and_training_learns(tmp_path: Path) -> None:
+    one, two = (train.Trainer("tiny", TINY, seed, tmp_path / str(seed)) for seed in (0, 1))
+    assert not torch.equal(weights(one), weights(two))
+    longer = train.Trainer("tiny", replace(TINY, tower_steps=60), 0, tmp_path / "longer")
+    longer._stage("tower", None)
+    assert longer.log[-1]["loss"] < 0.7 * longer.log[0]["loss"]
+
+
+def test_the_product_is_a_hub_folder_with_card_exam_and_log(tmp_path: Path) -> None:
+    trainer = train.Trainer("tiny", TINY, 0, tmp_path / "work")
+    trainer.run(tell=lambda _: None)
+    folder = cards.publish(trainer, tmp_path / "models" / "tiny", n=3)
+    assert {p.name for p in folder.iterdir()} >= {
+        "config.json",
+        "model.safetensors",
+        "README.md",
+        "exam.json",
+        "training_log.jsonl",
+    }
+    model = lostlib.load_model(folder)
+    assert model.dtype == torch.float32
+    marks = json.loads((folder / "exam.json").read_text())
+    assert set(marks) == set(KINDS)
+    assert all(mark["n"] == 3 for mark in marks.values())
+    assert "lostlib train tiny --seed 0" in (folder / "README.md").read_text()
+    lines = (folder / "training_log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["stage"] for line in lines] == ["tower"] * 5 + ["captions"] * 5 + ["instruct"] * 6
