@@ -26,7 +26,7 @@
 
 # %% tags=["parameters"]
 model = "mini-llava-1.5"
-benchmark = "mini-realworldqa"
+benchmark = "mini-pope"
 n_items = 200
 seed = 0
 device = "cpu"
@@ -55,7 +55,9 @@ from lostlib.benchmarks import load_benchmark
 
 # %% tags=["hide-input"]
 answered = results.obtain("answers", model=model, benchmark=benchmark, n=n_items, device=device)
-_items = load_benchmark(benchmark, n=min(n_items, 3)).items
+_items = list({item.cluster: item for item in load_benchmark(benchmark, n=n_items).items}.values())[
+    :3
+]  # three pictures
 _said = dict(zip(answered.frame["item"], answered.frame["raw"], strict=True))
 
 _fig, _axes = plt.subplots(1, len(_items), figsize=(5.2, 2.6), squeeze=False)
@@ -105,7 +107,7 @@ report.figure(
 # import lostlib
 #
 # m = lostlib.load_model("mini-llava-1.5")
-# b = lostlib.load_benchmark("mini-realworldqa", n=4)
+# b = lostlib.load_benchmark("mini-pope", n=4)
 # with lostlib.watch(m) as stream:
 #     m.forward(m.encode(b.items[:1]))
 # for layer in stream:

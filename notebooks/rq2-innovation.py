@@ -41,7 +41,7 @@
 
 # %% tags=["parameters"]
 model = "mini-llava-1.5"
-benchmark = "mini-realworldqa"
+benchmark = "mini-pope"
 n_items = 200
 seed = 0
 device = "cpu"
@@ -64,7 +64,7 @@ from lostlib import results, stats
 # import lostlib
 #
 # m = lostlib.load_model("mini-llava-1.5")
-# b = lostlib.load_benchmark("mini-realworldqa", n=4)
+# b = lostlib.load_benchmark("mini-pope", n=4)
 # rows = lostlib.residual_metrics(m, b.items, controls=("noise_delta", "noise_qkv", "no_rope"), seed=0)
 # print(rows.groupby(["module", "control"])[["rid", "delta_s", "delta_d_column", "delta_d_row"]].mean())
 # ```

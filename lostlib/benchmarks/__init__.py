@@ -53,6 +53,11 @@ class Benchmark:
                 made = made.cast_column(column, Image())
         return made
 
+    @property
+    def chance(self) -> float:
+        """Expected accuracy of guessing: one over the options, one half for yes or no, 0 for numbers."""
+        return float(np.mean([1 / len(i.options) if i.options else 0.5 * (i.kind == "yesno") for i in self.items]))
+
     def parse(self, items: Sequence[Item], answers: Sequence[str]) -> list[str | None]:
         """The answer given in each text, by this benchmark's extractor; None where there is none."""
         if len(items) != len(answers):

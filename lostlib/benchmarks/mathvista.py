@@ -13,7 +13,6 @@ from lostlib.benchmarks.items import Item
 
 GROUP = "task"
 EXTRACTOR = integer
-CHANCE = None
 
 
 def to_item(row: Mapping[str, Any]) -> Item:

@@ -16,7 +16,6 @@ from lostlib.benchmarks.items import Item
 
 GROUP = "category"
 EXTRACTOR = yes_no
-CHANCE = 0.5
 
 
 def to_item(row: Mapping[str, Any]) -> Item:

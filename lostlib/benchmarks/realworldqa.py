@@ -11,7 +11,6 @@ from lostlib.benchmarks.items import Item
 
 GROUP = "n_options"
 EXTRACTOR = letter
-CHANCE = None  # depends on the number of options of each item
 
 
 def to_item(row: Mapping[str, Any]) -> Item:

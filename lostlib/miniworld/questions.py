@@ -263,6 +263,18 @@ def caption(scene: Scene, rng: np.random.Generator) -> list[tuple[str, str]]:
     ]
 
 
+def relations_caption(scene: Scene, rng: np.random.Generator, most: int = 5) -> list[tuple[str, str]]:
+    """(two references, where the first is from the second) of random pairs: ("circle, red object:", "left above,")."""
+    named = unique(scene, "name")
+    pairs = [(i, j) for i in named for j in named if i != j]
+    chosen = [pairs[k] for k in rng.permutation(len(pairs))[:most].tolist()]
+    return [
+        (f"{refer(scene, i, rng)}, {refer(scene, j, rng)}:", " ".join(d for d in OPPOSITE if d in true) + ",")
+        for i, j in chosen
+        for true in (directions(scene.things[i], scene.things[j]),)
+    ]
+
+
 def vocabulary() -> list[str]:
     """Every word the mini world can say or ask, in a fixed order."""
     words = (

@@ -3,6 +3,7 @@
 1. tower     the vision tower alone, on dense labels: which colour, shape and size does each patch show?
 2. captions  projector and language model name and describe objects in random order; the tower stands still
 3. instruct  everything; several questions per image in one sequence, one batch in eight starts with captions
+4. relate    the same with more questions about relations, one batch in two starts with how objects lie to one another
 
 Step s of a stage sees the train scenes number s*batch ... (s+1)*batch - 1 of that stage's own stream, so a run that is
 stopped and started again sees what an uninterrupted one would have seen.
@@ -28,7 +29,7 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from lostlib import paths
 from lostlib.miniworld import build, cards
-from lostlib.miniworld.questions import ask, caption
+from lostlib.miniworld.questions import ask, caption, relations_caption
 from lostlib.miniworld.render import coverage, pixels
 from lostlib.miniworld.scenes import (
     CELL,
@@ -45,11 +46,17 @@ from lostlib.miniworld.scenes import (
 from lostlib.names import nearest
 
 KIND_WEIGHTS = {
-    "existence": 0.13, "color": 0.06, "shape": 0.06, "size": 0.05, "location": 0.12, "count": 0.13,
-    "count_plus": 0.05, "arithmetic": 0.08, "relation": 0.18, "relation_choice": 0.14,
+    "instruct": {
+        "existence": 0.13, "color": 0.06, "shape": 0.06, "size": 0.05, "location": 0.12, "count": 0.13,
+        "count_plus": 0.05, "arithmetic": 0.08, "relation": 0.18, "relation_choice": 0.14,
+    },
+    "relate": {
+        "existence": 0.06, "color": 0.05, "shape": 0.05, "size": 0.12, "location": 0.04, "count": 0.14,
+        "count_plus": 0.07, "arithmetic": 0.07, "relation": 0.22, "relation_choice": 0.18,
+    },
 }  # fmt: skip
 QUESTIONS = 6  # a sequence
-CAPTION_EVERY = 8  # steps: a batch of stage 3 starts with captions
+CAPTION_EVERY = {"captions": 1, "instruct": 8, "relate": 2}  # steps
 CAPTION_LOSS = 0.2  # weight of a caption token against an answer token
 MEAN, STD = (
     np.array(v, dtype=np.float32) for v in ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
@@ -57,7 +64,8 @@ MEAN, STD = (
 BACKGROUND_LOSS = 0.2  # weight of a background patch against an object's
 END_LOSS = 0.1  # weight of </s>, which is soon known
 NOTE_EVERY, SAVE_EVERY = 50, 250  # steps between lines of the log and between saved states
-STAGES = ("tower", "captions", "instruct")
+CAPTIONS = {"captions": ("Describe the image.", caption), "relate": ("Where are the objects?", relations_caption)}
+STAGES = ("tower", "captions", "instruct", "relate")
 
 
 @dataclass
@@ -86,7 +94,7 @@ class Conversations:
 
     def __init__(self, tokens: PreTrainedTokenizerFast, visual_tokens: int):
         self.tokens, self.cache = tokens, {}  # type: ignore[var-annotated]
-        self.image = [tokens.convert_tokens_to_ids("<image>")] * visual_tokens
+        self.image = [cast(int, tokens.convert_tokens_to_ids("<image>"))] * visual_tokens
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a piece of text; the mini world repeats itself, so each is encoded once."""
@@ -95,23 +103,21 @@ class Conversations:
         return self.cache[text]
 
     def turns(
-        self, scene: Scene, rng: np.random.Generator, with_caption: bool, questions: int
+        self, stage: str, scene: Scene, rng: np.random.Generator, captioned: bool
     ) -> Iterator[tuple[str, list[tuple[str, float]]]]:
         """(request, reply) of each turn; a reply is pieces of text with their loss weights."""
-        if with_caption:
-            pieces = [
-                (text, weight)
-                for pair in caption(scene, rng)
-                for text, weight in zip(pair, (0.0, CAPTION_LOSS), strict=True)
-            ]
-            yield "Describe the image.", pieces
-        names, weights = list(KIND_WEIGHTS), np.array(list(KIND_WEIGHTS.values()))
-        for _ in range(questions):
-            question = ask(scene, rng, names, weights)
-            yield question.text, [(question.answer, 1.0)]
+        if captioned:
+            request, describe = CAPTIONS.get(stage, CAPTIONS["captions"])
+            weighted = [zip(pair, (0.0, CAPTION_LOSS), strict=True) for pair in describe(scene, rng)]
+            yield request, [piece for pair in weighted for piece in pair]
+        if stage in KIND_WEIGHTS:
+            names, weights = list(KIND_WEIGHTS[stage]), np.array(list(KIND_WEIGHTS[stage].values()))
+            for _ in range(QUESTIONS):
+                question = ask(scene, rng, names, weights)
+                yield question.text, [(question.answer, 1.0)]
 
     def sequence(
-        self, scene: Scene, rng: np.random.Generator, with_caption: bool, questions: int
+        self, stage: str, scene: Scene, rng: np.random.Generator, captioned: bool
     ) -> tuple[list[int], list[float]]:
         """Ids and loss weights of one conversation."""
         ids, weights = [self.tokens.bos_token_id], [0.0]
@@ -120,16 +126,16 @@ class Conversations:
             ids.extend(tokens)
             weights.extend([weight] * len(tokens))
 
-        for i, (request, reply) in enumerate(self.turns(scene, rng, with_caption, questions)):
+        for i, (request, reply) in enumerate(self.turns(stage, scene, rng, captioned)):
             add(self.encode("USER:") + (self.image if i == 0 else []) + self.encode(f"{request} ASSISTANT:"), 0.0)
             for text, weight in reply:
                 add(self.encode(text), weight)
-            add([self.tokens.eos_token_id], END_LOSS)
+            add([cast(int, self.tokens.eos_token_id)], END_LOSS)
         return ids, weights
 
-    def batch(self, drawn: list[tuple[Scene, np.random.Generator]], with_caption: bool, questions: int) -> Batch:
+    def batch(self, stage: str, drawn: list[tuple[Scene, np.random.Generator]], captioned: bool) -> Batch:
         """A right-padded batch."""
-        made = [self.sequence(scene, rng, with_caption, questions) for scene, rng in drawn]
+        made = [self.sequence(stage, scene, rng, captioned) for scene, rng in drawn]
         longest = max(len(ids) for ids, _ in made)
         ids = torch.full((len(made), longest), self.tokens.pad_token_id)
         weights = torch.zeros(len(made), longest)
@@ -200,7 +206,7 @@ def schedule(step: int, steps: int, warmup: int = 100) -> float:
 
 
 class Trainer:
-    """Runs the three stages, writes a log line every 50 steps and a resumable state every 250."""
+    """Runs the stages, writes a log line every 50 steps and a resumable state every 250."""
 
     def __init__(self, name: str, recipe: build.Recipe, seed: int, out: Path, device: str = "cpu"):
         torch.manual_seed(seed)
@@ -216,7 +222,7 @@ class Trainer:
         self.stage, self.step, self.seconds = STAGES[0], 0, 0.0
         self.log: list[dict] = []
 
-    # -- the three losses ---------------------------------------------------------------------------------------------
+    # -- the losses ----------------------------------------------------------------------------------------------------
 
     def loss(self, stage: str, step: int) -> tuple[Tensor, Tensor]:
         """(loss, accuracy) of one step's scenes."""
@@ -224,8 +230,7 @@ class Trainer:
         if stage == "tower":
             labels = torch.from_numpy(np.stack([patch_labels(scene) for scene, _ in drawn])).to(self.device)
             return self.tower(picture_tensor([scene for scene, _ in drawn]).to(self.device), labels)
-        captions = stage == "captions" or step % CAPTION_EVERY == 0
-        batch = self.talk.batch(drawn, captions, 0 if stage == "captions" else QUESTIONS)
+        batch = self.talk.batch(stage, drawn, captioned=step % CAPTION_EVERY[stage] == 0)
         batch = Batch(*(t.to(self.device) for t in (batch.ids, batch.weights, batch.images)))
         return answer_loss(self.model, batch)
 
@@ -235,18 +240,18 @@ class Trainer:
         if stage == "tower":
             return tower
         everything = list(self.model.parameters())
-        if stage == "instruct":
+        if stage != "captions":
             return everything
         still = {id(p) for p in tower}
         return [p for p in everything if id(p) not in still]
 
     def steps(self, stage: str) -> int:
         """Length of a stage."""
-        return {
-            "tower": self.recipe.tower_steps,
-            "captions": self.recipe.caption_steps,
-            "instruct": self.recipe.instruct_steps,
-        }[stage]
+        return getattr(self.recipe, f"{stage}_steps")
+
+    def horizon(self, stage: str) -> int:
+        """Length of a stage's learning-rate cosine."""
+        return self.recipe.instruct_horizon if stage == "instruct" else self.steps(stage)
 
     # -- running and resuming -----------------------------------------------------------------------------------------
 
@@ -270,7 +275,7 @@ class Trainer:
         self.model.train()
         for step in tqdm(range(start, total), initial=start, total=total, desc=stage, mininterval=10):
             for group in optimizer.param_groups:
-                group["lr"] = self.recipe.learning_rate * schedule(step, total)
+                group["lr"] = self.recipe.learning_rate * schedule(step, self.horizon(stage))
             with torch.autocast(self.device.type, dtype=torch.bfloat16):
                 loss, accuracy = self.loss(stage, step)
             optimizer.zero_grad(set_to_none=True)

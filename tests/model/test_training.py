@@ -15,7 +15,7 @@ from lostlib.miniworld.questions import KINDS
 
 TINY = build.Recipe(
     layers=1, hidden=32, heads=2, mlp=32, vision_layers=2, vision_hidden=32, vision_heads=2, vision_mlp=32,
-    batch=4, tower_steps=5, caption_steps=5, instruct_steps=6,
+    batch=4, tower_steps=5, captions_steps=5, instruct_steps=6, relate_steps=2,
 )  # fmt: skip
 
 
@@ -85,4 +85,6 @@ def test_the_product_is_a_hub_folder_with_card_exam_and_log(tmp_path: Path) -> N
     assert all(mark["n"] == 3 for mark in marks.values())
     assert "lostlib train tiny --seed 0" in (folder / "README.md").read_text()
     lines = (folder / "training_log.jsonl").read_text().splitlines()
-    assert [json.loads(line)["stage"] for line in lines] == ["tower"] * 5 + ["captions"] * 5 + ["instruct"] * 6
+    assert [json.loads(line)["stage"] for line in lines] == ["tower"] * 5 + ["captions"] * 5 + ["instruct"] * 6 + [
+        "relate"
+    ] * 2

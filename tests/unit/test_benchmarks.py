@@ -55,6 +55,16 @@ def test_one_option_is_true_and_letters_are_spread() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_chance_is_what_guessing_earns(name: str) -> None:
+    made, rng = lostlib.load_benchmark(name, n=600), np.random.default_rng(0)
+    guesses = [
+        str(rng.choice(list(item.options or (("yes", "no") if item.kind == "yesno" else "x")))) for item in made.items
+    ]
+    earned = np.mean([guess == item.answer for guess, item in zip(guesses, made.items, strict=True)])
+    assert abs(earned - made.chance) < 0.07
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_rows_are_datasets_rows(name: str) -> None:
     made = lostlib.load_benchmark(name, n=6)
     table = made.dataset
