@@ -38,6 +38,7 @@ report.check_parameters(globals())
 report.style()
 
 import json
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -55,9 +56,11 @@ from lostlib.benchmarks import load_benchmark
 
 # %% tags=["hide-input"]
 answered = results.obtain("answers", model=model, benchmark=benchmark, n=n_items, device=device)
-_items = list({item.cluster: item for item in load_benchmark(benchmark, n=n_items).items}.values())[
-    :3
-]  # three pictures
+_shown = {}  # one question a picture, about something that is there where there is one
+for _item in load_benchmark(benchmark, n=n_items).items:
+    if _item.relevant:
+        _shown.setdefault(_item.cluster, _item)
+_items = list(_shown.values())[:3]
 _said = dict(zip(answered.frame["item"], answered.frame["raw"], strict=True))
 
 _fig, _axes = plt.subplots(1, len(_items), figsize=(5.2, 2.6), squeeze=False)
@@ -71,11 +74,7 @@ for _ax, _item in zip(_axes[0], _items, strict=True):
                 (_token % _side * 8 - 0.5, _token // _side * 8 - 0.5), 8, 8, fill=False, color="white", lw=0.8
             )
         )
-    _ax.set_title(
-        _item.prompt.replace(" relative to ", "\nrelative to ").replace("\nAnswer with the letter.", ""),
-        fontsize=6.5,
-        loc="left",
-    )
+    _ax.set_title("\n".join(textwrap.fill(line, 24) for line in _item.prompt.splitlines()), fontsize=7, loc="left")
     _ax.set_xlabel(f"model: {_said.get(_item.uid, '')}   truth: {_item.answer}", fontsize=7.5)
     _ax.set(xticks=[], yticks=[])
     _ax.spines[:].set_visible(False)

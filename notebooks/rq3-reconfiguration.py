@@ -283,7 +283,7 @@ for _ax, _name in zip(_axes[0], _names, strict=True):
         capsize=2,
     )
     _ax.set_title(
-        f"{_name}\nbaseline {'not above chance: ' * (not measurable[_name])}{sap[(sap['benchmark'] == _name) & (sap['run'] == 'baseline')]['accuracy'].iloc[0]:.2f}",
+        f"{_name}\n{'baseline' if measurable[_name] else 'at chance:'} {sap[(sap['benchmark'] == _name) & (sap['run'] == 'baseline')]['accuracy'].iloc[0]:.2f}",
         fontsize=8,
     )
     _ax.set(yticks=range(len(_of)), yticklabels=_of["run"], xlim=(-1.05, 0.15))
@@ -368,7 +368,7 @@ _harmed = [n for n in _able if _pope.loc[n, "change_high"] < 0]
 _unharmed = [n for n in _able if _pope.loc[n, "change_low"] > -0.02]
 _c7 = ", ".join(
     f"{n} {_pope.loc[n, 'change']:+.3f} [{_pope.loc[n, 'change_low']:+.3f}, {_pope.loc[n, 'change_high']:+.3f}]"
-    for n in _names
+    for n in _able
 )
 report.verdict(
     "C7: Noise in place of visual attention does not hurt vision tasks",
@@ -413,7 +413,10 @@ if "mini-mathvista" in _names:
 #
 # ## Does attention look where the answer is?
 #
-# In large models nobody knows which image tokens *should* be attended. Here we do.
+# In large models nobody knows which image tokens *should* be attended. Here we do. {numref}`fig-looks` shows the simplest
+# reading, the last token averaged over heads. By it, the patches that decide the answer get hardly more than an even spread
+# over the image would give them, in a model that shuffling the same weights ruins. An average over heads of one token's
+# weights is no explanation; where the fetching happens (single heads, earlier tokens) is not in this figure.
 
 # %% tags=["hide-input"]
 _looks = []
@@ -444,7 +447,7 @@ for _ax, _name in zip(_axes[0], _names, strict=True):
     _ax.set_title(_name, fontsize=8)
     _ax.set(xlabel="layer", ylim=(0, None))
 _axes[0][0].set_ylabel("attention mass")
-_axes[0][-1].legend(fontsize=7)
+_fig.legend(*_axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
 report.figure(
     _fig,
     "looks",
