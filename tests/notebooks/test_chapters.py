@@ -64,7 +64,7 @@ def test_a_chapter_runs_from_the_shell_with_other_parameters(chapter: str, tmp_p
         (("n_items", "0"), "at least 1"),
         (("benchmark", "minipope"), "mini-pope"),
         (("model", "mini-lava"), "mini-llava-1.5"),
-        (("device", "cuda:99"), "there are cpu"),
+        (("device", "gpu"), "auto|cpu"),
     ],
 )
 def test_wrong_parameters_stop_the_run(words: tuple[str, str], message: str, tmp_path: Path) -> None:
