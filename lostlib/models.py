@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -155,14 +154,6 @@ def shipped() -> list[str]:
     return sorted(folder.parent.name for folder in paths.MODELS.glob("*/config.json"))
 
 
-def weights_hash(folder: Path) -> str:
-    """The first 16 hex digits of SHA-256 over a folder's safetensors files, in name order."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
 def check_device(device: str) -> torch.device:
     """The device (`auto`: the best there is), or an error that says what there is."""
     if device == "auto":
@@ -207,7 +198,9 @@ def load_model(name: str | Path, device: str = "cpu", dtype: str = "float32") ->
     if kind not in FAMILIES:
         raise ValueError(f"{name}: models of type {kind!r} are not known here; there are {', '.join(FAMILIES)}")
     hf: Any = AutoModelForImageTextToText.from_pretrained(source, dtype=DTYPES[dtype], use_safetensors=True)
-    weights = weights_hash(folder) if folder.is_dir() else str(getattr(hf.config, "_commit_hash", None) or "unknown")
+    weights = (
+        paths.weights_hash(folder) if folder.is_dir() else str(getattr(hf.config, "_commit_hash", None) or "unknown")
+    )
     return LostModel(
         hf.to(place), AutoProcessor.from_pretrained(source), folder.name if folder.is_dir() else str(name), weights
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -10,3 +11,11 @@ DATA = PACKAGE / "data" if (PACKAGE / "data").exists() else ROOT / "data"
 MODELS = DATA / "models"
 RESULTS = DATA / "results"
 PUBLISHED = DATA / "paper"
+
+
+def weights_hash(folder: Path) -> str:
+    """The first 16 hex digits of SHA-256 over a folder's safetensors files, in name order; "unknown" without any."""
+    digest, files = hashlib.sha256(), sorted(folder.glob("*.safetensors"))
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16] if files else "unknown"

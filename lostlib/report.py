@@ -27,7 +27,7 @@ import pandas as pd
 from cycler import cycler
 from matplotlib.figure import Figure
 
-from lostlib import parameters
+from lostlib import parameters, paths
 from lostlib.names import nearest
 from lostlib.parameters import ParameterError, check_parameters
 
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 BOOK, NUMBER, VERDICT = (f"application/vnd.lost.{kind}+json" for kind in ("book", "number", "verdict"))
-PAPER = Path(__file__).resolve().parents[1] / "data" / "paper"
+PAPER = paths.PUBLISHED
 MARKS = {"holds": "✓", "does not hold": "✗", "opposite": "⇄", "not measurable here": "○"}
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe-Ito without yellow
 PROVENANCE = ("name", "model", "weights", "benchmark", "intervention", "seed", "n", "source", "hash")

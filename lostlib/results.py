@@ -124,11 +124,7 @@ def shipped_tables(folder: Path | None = None) -> Iterator[Path]:
 def model_weights(model: str) -> str:
     """The weights hash of a shipped model or a local folder, without torch; "unknown" for others."""
     folder = paths.MODELS / model if (paths.MODELS / model).is_dir() else Path(model)
-    digest = hashlib.sha256()
-    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16] if files else "unknown"
+    return paths.weights_hash(folder)
 
 
 def obtain(

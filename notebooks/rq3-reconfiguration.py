@@ -222,8 +222,7 @@ def _run(name, label):
     runs = [_answers(name, RUNS[label], s) for s in range(seeds if label == "visual: gaussian" else 1)]
     right = pd.concat([run["correct"].astype(float) for run in runs], axis=1)
     unread = pd.concat([run["parsed"].isna().astype(float) for run in runs], axis=1)
-    spread = right.mean().max() - right.mean().min()
-    return runs[0].assign(correct=right.mean(axis=1), unparsed=unread.mean(axis=1), spread=spread)
+    return runs[0].assign(correct=right.mean(axis=1), unparsed=unread.mean(axis=1))
 
 
 baseline = {name: _answers(name, "none") for name in _names}
