@@ -48,10 +48,8 @@ class Recipe:
     vision_mlp: int = 384
     batch: int = 48  # images a step
     tower_steps: int = 800
-    captions_steps: int = 800
-    instruct_steps: int = 2250
-    instruct_horizon: int = 3500  # steps of this stage's cosine, which the next stage cuts short
-    relate_steps: int = 1300
+    captions_steps: int = 1000
+    instruct_steps: int = 4000
     learning_rate: float = 1.5e-3
 
 

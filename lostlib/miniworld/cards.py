@@ -37,11 +37,11 @@ outside its world.
 
 ## Training
 
-In stages, as LLaVA is trained: the vision tower alone on dense labels ({tower_steps} steps), captions that name and
-describe each object with the tower frozen ({captions_steps}), then everything on six questions per image in one
-sequence ({instruct_steps}, one batch in eight with a caption first, and {relate_steps} with more questions about
-relations, one batch in two with a caption of them). {batch} images a step, AdamW, peak rate {learning_rate}, bf16
-autocast.
+In stages, as LLaVA is trained: the vision tower alone on dense labels ({tower_steps} steps), captions that describe
+each object and say how objects lie to one another with the tower frozen ({captions_steps}), then everything on six
+questions per image in one sequence ({instruct_steps}, one batch in eight with the captions first). In the last two
+stages linear read-outs of the residual stream ask each reference ("the red object") what it refers to; they are not
+part of the model. {batch} images a step, AdamW, peak rate {learning_rate}, bf16 autocast.
 It took {minutes:.0f} minutes on {device}. Scenes are drawn from a seed and split by a hash of their content, so no test
 scene was trained on; sums in the exam are held out too. Repeat it with
 

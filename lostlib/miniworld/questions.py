@@ -21,6 +21,7 @@ LOOKS = tuple((color, shape) for color in COLORS for shape in SHAPES)
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 PHRASE = {"left": "to the left of", "right": "to the right of", "above": "above", "below": "below"}
 NEGATIVES = ("random", "popular", "adversarial")
+NOUNS = (*SHAPES, "object")  # the word that ends a reference to one object
 
 
 @dataclass(frozen=True)
@@ -249,28 +250,38 @@ def ask(scene: Scene, rng: np.random.Generator, kinds: list[str], weights: np.nd
             return question
 
 
-def caption(scene: Scene, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """(reference, description) of every object in random order: ("circle:", "large red circle row 1 column 2,").
+@dataclass(frozen=True)
+class Line:
+    """One line of a caption: words that refer to `things`, and what is said of them."""
+
+    reference: str
+    reply: str
+    things: tuple[int, ...]
+
+
+def describe(scene: Scene, rng: np.random.Generator) -> list[Line]:
+    """Every object in random order: "circle:" "large red circle row 1 column 2,".
 
     The order is random so that what a reference means can only be found by looking for what it says; read in raster
     order, captions teach a model where to look next and not how to find something.
     """
     return [
-        (f"{refer(scene, i, rng)}:", f"{t.size} {t.color} {t.shape} row {t.row + 1} column {t.column + 1},")
+        Line(f"{refer(scene, i, rng)}:", f"{t.size} {t.color} {t.shape} row {t.row + 1} column {t.column + 1},", (i,))
         for i in rng.permutation(len(scene.things)).tolist()
         if i in unique(scene, "name")
         for t in (scene.things[i],)
     ]
 
 
-def relations_caption(scene: Scene, rng: np.random.Generator, most: int = 5) -> list[tuple[str, str]]:
-    """(two references, where the first is from the second) of random pairs: ("circle, red object:", "left above,")."""
+def relate(scene: Scene, rng: np.random.Generator, most: int = 6) -> list[Line]:
+    """Where the first is, seen from the second, for random pairs: "circle, red object:" "left above,"."""
     named = unique(scene, "name")
     pairs = [(i, j) for i in named for j in named if i != j]
-    chosen = [pairs[k] for k in rng.permutation(len(pairs))[:most].tolist()]
     return [
-        (f"{refer(scene, i, rng)}, {refer(scene, j, rng)}:", " ".join(d for d in OPPOSITE if d in true) + ",")
-        for i, j in chosen
+        Line(
+            f"{refer(scene, i, rng)}, {refer(scene, j, rng)}:", " ".join(d for d in OPPOSITE if d in true) + ",", (i, j)
+        )
+        for i, j in (pairs[k] for k in rng.permutation(len(pairs))[:most].tolist())
         for true in (directions(scene.things[i], scene.things[j]),)
     ]
 

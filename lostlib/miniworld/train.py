@@ -1,9 +1,12 @@
 """Training of a mini LVLM the way LLaVA is trained, from nothing, on two CPU cores or a GPU.
 
-1. tower     the vision tower alone, on dense labels: which colour, shape and size does each patch show?
-2. captions  projector and language model name and describe objects in random order; the tower stands still
-3. instruct  everything; several questions per image in one sequence, one batch in eight starts with captions
-4. relate    the same with more questions about relations, one batch in two starts with how objects lie to one another
+1. tower     the vision tower alone, on dense labels: which colour, shape and size does each patch show, and where?
+2. captions  projector and language model describe objects and say how they lie to one another; the tower stands still
+3. instruct  everything; several questions per image in one sequence, one batch in eight with captions first
+
+In stages 2 and 3 a linear read-out asks the residual stream what each reference refers to ("the red object": its
+colour, shape, size, row and column), and what lies where at the second of two references. Without it, questions about
+two objects stay at chance for hours: a model must find two things and compare them before the first right answer.
 
 Step s of a stage sees the train scenes number s*batch ... (s+1)*batch - 1 of that stage's own stream, so a run that is
 stopped and started again sees what an uninterrupted one would have seen.
@@ -17,7 +20,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +32,7 @@ from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from lostlib import paths
 from lostlib.miniworld import build, cards
-from lostlib.miniworld.questions import ask, caption, relations_caption
+from lostlib.miniworld.questions import NOUNS, Line, ask, describe, relate
 from lostlib.miniworld.render import coverage, pixels
 from lostlib.miniworld.scenes import (
     CELL,
@@ -40,41 +43,60 @@ from lostlib.miniworld.scenes import (
     SHAPES,
     SIZES,
     Scene,
+    Thing,
     generator,
     sample_scene,
 )
 from lostlib.names import nearest
 
 KIND_WEIGHTS = {
-    "instruct": {
-        "existence": 0.13, "color": 0.06, "shape": 0.06, "size": 0.05, "location": 0.12, "count": 0.13,
-        "count_plus": 0.05, "arithmetic": 0.08, "relation": 0.18, "relation_choice": 0.14,
-    },
-    "relate": {
-        "existence": 0.06, "color": 0.05, "shape": 0.05, "size": 0.12, "location": 0.04, "count": 0.14,
-        "count_plus": 0.07, "arithmetic": 0.07, "relation": 0.22, "relation_choice": 0.18,
-    },
+    "existence": 0.10, "color": 0.05, "shape": 0.05, "size": 0.07, "location": 0.07, "count": 0.13,
+    "count_plus": 0.06, "arithmetic": 0.13, "relation": 0.20, "relation_choice": 0.14,
 }  # fmt: skip
 QUESTIONS = 6  # a sequence
-CAPTION_EVERY = {"captions": 1, "instruct": 8, "relate": 2}  # steps
+CAPTION_EVERY = 8  # steps of the last stage
 CAPTION_LOSS = 0.2  # weight of a caption token against an answer token
+READOUT_LOSS = 0.5  # weight of each read-out against the answers
 MEAN, STD = (
     np.array(v, dtype=np.float32) for v in ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 )
 BACKGROUND_LOSS = 0.2  # weight of a background patch against an object's
 END_LOSS = 0.1  # weight of </s>, which is soon known
 NOTE_EVERY, SAVE_EVERY = 50, 250  # steps between lines of the log and between saved states
-CAPTIONS = {"captions": ("Describe the image.", caption), "relate": ("Where are the objects?", relations_caption)}
-STAGES = ("tower", "captions", "instruct", "relate")
+CAPTIONS = {"Describe the image.": describe, "Where are the objects?": relate}
+STAGES = ("tower", "captions", "instruct")
 
 
 @dataclass
 class Batch:
-    """Token ids, loss weights of each target token, and pictures."""
+    """Token ids, loss weights of each target token, pictures, and which token refers to what.
 
-    ids: Tensor  # (B, S) int64
-    weights: Tensor  # (B, S), weight of predicting this token from the ones before it; 0 for prompts and padding
-    images: Tensor  # (B, 3, H, W) normalised
+    ids         (B, S) int64
+    weights     (B, S), weight of predicting this token from the ones before it; 0 for prompts and padding
+    images      (B, 3, H, W) normalised
+    references  (R, 7) int64: sequence, token, then colour, shape, size, row and column of the object referred to
+    pairs       (P, 4) int64: sequence, token of a second reference, then on which side of it the first lies: 0 left,
+                1 in the same column, 2 right; 0 above, 1 in the same row, 2 below
+    """
+
+    ids: Tensor
+    weights: Tensor
+    images: Tensor
+    references: Tensor
+    pairs: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Words of a conversation, the loss weight of their tokens, and the objects they refer to, in order."""
+
+    words: str
+    weight: float = 0.0
+    things: tuple[int, ...] = ()
 
 
 def scenes_of_step(stage: str, seed: int, step: int, batch: int) -> list[tuple[Scene, np.random.Generator]]:
@@ -95,6 +117,7 @@ class Conversations:
     def __init__(self, tokens: PreTrainedTokenizerFast, visual_tokens: int):
         self.tokens, self.cache = tokens, {}  # type: ignore[var-annotated]
         self.image = [cast(int, tokens.convert_tokens_to_ids("<image>"))] * visual_tokens
+        self.nouns = set(cast(list[int], tokens.convert_tokens_to_ids(list(NOUNS))))
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a piece of text; the mini world repeats itself, so each is encoded once."""
@@ -102,47 +125,71 @@ class Conversations:
             self.cache[text] = self.tokens.encode(text, add_special_tokens=False)
         return self.cache[text]
 
-    def turns(
-        self, stage: str, scene: Scene, rng: np.random.Generator, captioned: bool
-    ) -> Iterator[tuple[str, list[tuple[str, float]]]]:
-        """(request, reply) of each turn; a reply is pieces of text with their loss weights."""
-        if captioned:
-            request, describe = CAPTIONS.get(stage, CAPTIONS["captions"])
-            weighted = [zip(pair, (0.0, CAPTION_LOSS), strict=True) for pair in describe(scene, rng)]
-            yield request, [piece for pair in weighted for piece in pair]
-        if stage in KIND_WEIGHTS:
-            names, weights = list(KIND_WEIGHTS[stage]), np.array(list(KIND_WEIGHTS[stage].values()))
+    def turns(self, stage: str, scene: Scene, rng: np.random.Generator, captioned: bool) -> Iterator[list[Piece]]:
+        """The request and the reply of each turn, in pieces."""
+        for request, make in CAPTIONS.items() if captioned else ():
+            lines: list[Line] = make(scene, rng)
+            said = [(Piece(a.reference, things=a.things), Piece(a.reply, CAPTION_LOSS)) for a in lines]
+            yield [Piece(f"{request} ASSISTANT:"), *(piece for pair in said for piece in pair)]
+        if stage == "instruct":
+            names, weights = list(KIND_WEIGHTS), np.array(list(KIND_WEIGHTS.values()))
             for _ in range(QUESTIONS):
                 question = ask(scene, rng, names, weights)
-                yield question.text, [(question.answer, 1.0)]
+                yield [Piece(f"{question.text} ASSISTANT:", things=question.things), Piece(question.answer, 1.0)]
 
     def sequence(
         self, stage: str, scene: Scene, rng: np.random.Generator, captioned: bool
-    ) -> tuple[list[int], list[float]]:
-        """Ids and loss weights of one conversation."""
-        ids, weights = [self.tokens.bos_token_id], [0.0]
+    ) -> tuple[list[int], list[float], list[tuple[int, tuple[int, ...]]]]:
+        """Ids and loss weights of one conversation, and (token, objects referred to so far in this piece)."""
+        ids, weights, references = [self.tokens.bos_token_id], [0.0], []
 
         def add(tokens: list[int], weight: float) -> None:
             ids.extend(tokens)
             weights.extend([weight] * len(tokens))
 
-        for i, (request, reply) in enumerate(self.turns(stage, scene, rng, captioned)):
-            add(self.encode("USER:") + (self.image if i == 0 else []) + self.encode(f"{request} ASSISTANT:"), 0.0)
-            for text, weight in reply:
-                add(self.encode(text), weight)
+        for i, turn in enumerate(self.turns(stage, scene, rng, captioned)):
+            add(self.encode("USER:") + (self.image if i == 0 else []), 0.0)
+            for piece in turn:
+                tokens = self.encode(piece.words)
+                nouns = [len(ids) + k for k, token in enumerate(tokens) if token in self.nouns]
+                if len(nouns) == len(piece.things):  # "Is there a red circle?" may mean none or several
+                    references += [(at, piece.things[: k + 1]) for k, at in enumerate(nouns)]
+                add(tokens, piece.weight)
             add([cast(int, self.tokens.eos_token_id)], END_LOSS)
-        return ids, weights
+        return ids, weights, references
 
     def batch(self, stage: str, drawn: list[tuple[Scene, np.random.Generator]], captioned: bool) -> Batch:
         """A right-padded batch."""
         made = [self.sequence(stage, scene, rng, captioned) for scene, rng in drawn]
-        longest = max(len(ids) for ids, _ in made)
+        longest = max(len(ids) for ids, _, _ in made)
         ids = torch.full((len(made), longest), self.tokens.pad_token_id)
         weights = torch.zeros(len(made), longest)
-        for row, (tokens, loss) in enumerate(made):
+        references, pairs = [], []
+        for row, ((tokens, loss, referred), (scene, _)) in enumerate(zip(made, drawn, strict=True)):
             ids[row, : len(tokens)] = torch.tensor(tokens)
             weights[row, : len(loss)] = torch.tensor(loss)
-        return Batch(ids, weights, picture_tensor([scene for scene, _ in drawn]))
+            for at, things in referred:
+                references.append((row, at, *looks(scene.things[things[-1]]), *cell(scene.things[things[-1]])))
+                if len(things) == 2:
+                    (up, left), (down, right) = (cell(scene.things[k]) for k in things)
+                    pairs.append((row, at, 1 + int(np.sign(left - right)), 1 + int(np.sign(up - down))))
+        return Batch(
+            ids,
+            weights,
+            picture_tensor([scene for scene, _ in drawn]),
+            torch.tensor(references, dtype=torch.int64).reshape(-1, 7),
+            torch.tensor(pairs, dtype=torch.int64).reshape(-1, 4),
+        )
+
+
+def looks(thing: Thing) -> tuple[int, int, int]:
+    """Colour, shape and size as numbers from 0."""
+    return list(COLORS).index(thing.color), SHAPES.index(thing.shape), list(SIZES).index(thing.size)
+
+
+def cell(thing: Thing) -> tuple[int, int]:
+    """Row and column from 0."""
+    return thing.row, thing.column
 
 
 def patch_labels(scene: Scene) -> np.ndarray:
@@ -152,12 +199,9 @@ def patch_labels(scene: Scene) -> np.ndarray:
     """
     covered = coverage(scene)
     owner = np.where(covered.max(axis=0) >= 6, covered.argmax(axis=0), -1)
-    looks = [
-        (list(COLORS).index(t.color) + 1, SHAPES.index(t.shape) + 1, list(SIZES).index(t.size) + 1)
-        for t in scene.things
-    ]
+    shown = [tuple(value + 1 for value in looks(thing)) for thing in scene.things]
     cells = np.indices((IMAGE // PATCH, IMAGE // PATCH)).reshape(2, -1).T * PATCH // CELL
-    return np.concatenate([np.array([*looks, (0, 0, 0)])[owner], cells], axis=1)
+    return np.concatenate([np.array([*shown, (0, 0, 0)])[owner], cells], axis=1)
 
 
 class TowerLoss(nn.Module):
@@ -169,7 +213,7 @@ class TowerLoss(nn.Module):
         self.classes = (len(COLORS) + 1, len(SHAPES) + 1, len(SIZES) + 1, GRID, GRID)
         self.head = nn.Linear(model.config.vision_config.hidden_size, sum(self.classes))
 
-    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss, share of object patches whose labels are all right)."""
         hidden = self.tower(images, output_hidden_states=True).hidden_states[self.layer][:, 1:]  # class token dropped
         heads = self.head(hidden).float().split(self.classes, dim=-1)
@@ -180,22 +224,57 @@ class TowerLoss(nn.Module):
             losses = nn.functional.cross_entropy(logits.flatten(0, 1), labels[..., k].flatten(), reduction="none")
             loss = loss + (losses * weights).sum() / weights.sum()
         right = torch.stack([logits.argmax(-1) == labels[..., k] for k, logits in enumerate(heads)]).all(0)
-        return loss, right[objects].float().mean()
+        return loss, {"accuracy": right[objects].float().mean()}
 
 
-def answer_loss(model: LlavaForConditionalGeneration, batch: Batch) -> tuple[Tensor, Tensor]:
-    """(weighted next-token loss, share of answer tokens predicted right)."""
-    mask = torch.ones_like(
-        batch.ids
-    )  # right padding needs no mask: what is padded carries no loss and nothing follows it
-    logits = model(input_ids=batch.ids, pixel_values=batch.images, attention_mask=mask, use_cache=False).logits[:, :-1]
-    targets, weights = batch.ids[:, 1:], batch.weights[:, 1:]
+class ReadOut(nn.Module):
+    """Linear read-outs of the residual stream: which object a reference means, and where it lies from another one.
+
+    Objects are read in the middle of the decoder, pairs one layer before its end.
+    """
+
+    def __init__(self, config: Any):
+        super().__init__()
+        text = config.text_config
+        self.middle, self.late = text.num_hidden_layers // 2 + 1, text.num_hidden_layers - 1
+        self.object_classes, self.pair_classes = (len(COLORS), len(SHAPES), len(SIZES), GRID, GRID), (3, 3)
+        self.objects = self._head(text.hidden_size, self.object_classes)
+        self.pairs = self._head(text.hidden_size, self.pair_classes)
+
+    @staticmethod
+    def _head(width: int, classes: tuple[int, ...]) -> nn.Module:
+        return nn.Sequential(nn.LayerNorm(width, elementwise_affine=False), nn.Linear(width, sum(classes)))
+
+    def forward(self, hidden: tuple[Tensor, ...], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """(loss, shares of references and of pairs that are read right in all respects)."""
+        loss, right = torch.zeros((), device=batch.ids.device), {}
+        for name, head, classes, layer, marks in (
+            ("objects", self.objects, self.object_classes, self.middle, batch.references),
+            ("pairs", self.pairs, self.pair_classes, self.late, batch.pairs),
+        ):
+            if len(marks):
+                read = head(hidden[layer][marks[:, 0], marks[:, 1]]).float().split(classes, dim=-1)
+                labels = marks[:, 2:].unbind(1)
+                for logits, label in zip(read, labels, strict=True):
+                    loss = loss + nn.functional.cross_entropy(logits, label)
+                right[name] = torch.stack([a.argmax(-1) == b for a, b in zip(read, labels, strict=True)]).all(0)
+        return loss, {name: values.float().mean() for name, values in right.items()}
+
+
+def answer_loss(model: LlavaForConditionalGeneration, read_out: ReadOut, batch: Batch) -> tuple[Tensor, dict]:
+    """(weighted next-token loss with that of the read-outs, shares predicted right: answer tokens and read-outs)."""
+    mask = torch.ones_like(batch.ids)  # right padding needs no mask: it carries no loss and nothing follows it
+    out = model(
+        input_ids=batch.ids, pixel_values=batch.images, attention_mask=mask, use_cache=False, output_hidden_states=True
+    )
+    logits, targets, weights = out.logits[:, :-1], batch.ids[:, 1:], batch.weights[:, 1:]
     wanted = weights > 0
     losses = nn.functional.cross_entropy(logits[wanted].float(), targets[wanted], reduction="none")
     right = (logits[wanted].argmax(-1) == targets[wanted]).float()
     answers = weights[wanted] == 1
-    accuracy = right[answers].mean() if answers.any() else right.mean()
-    return (losses * weights[wanted]).sum() / weights[wanted].sum(), accuracy
+    read_loss, read_right = read_out(cast(tuple[Tensor, ...], out.hidden_states), batch)
+    loss = (losses * weights[wanted]).sum() / weights[wanted].sum() + READOUT_LOSS * read_loss
+    return loss, {"accuracy": right[answers].mean() if answers.any() else right.mean(), **read_right}
 
 
 def schedule(step: int, steps: int, warmup: int = 100) -> float:
@@ -218,28 +297,28 @@ class Trainer:
             for layer in self.model.model.language_model.layers:
                 layer.compile(dynamic=True)
         self.tower = TowerLoss(self.model).to(self.device)
+        self.read_out = ReadOut(self.model.config).to(self.device)
         self.talk = Conversations(self.processor.tokenizer, self.model.config.image_seq_length)
         self.stage, self.step, self.seconds = STAGES[0], 0, 0.0
         self.log: list[dict] = []
 
     # -- the losses ----------------------------------------------------------------------------------------------------
 
-    def loss(self, stage: str, step: int) -> tuple[Tensor, Tensor]:
-        """(loss, accuracy) of one step's scenes."""
+    def loss(self, stage: str, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """(loss, shares of what was right) on one step's scenes."""
         drawn = scenes_of_step(stage, self.seed, step, self.recipe.batch)
         if stage == "tower":
             labels = torch.from_numpy(np.stack([patch_labels(scene) for scene, _ in drawn])).to(self.device)
             return self.tower(picture_tensor([scene for scene, _ in drawn]).to(self.device), labels)
-        batch = self.talk.batch(stage, drawn, captioned=step % CAPTION_EVERY[stage] == 0)
-        batch = Batch(*(t.to(self.device) for t in (batch.ids, batch.weights, batch.images)))
-        return answer_loss(self.model, batch)
+        captioned = stage == "captions" or step % CAPTION_EVERY == 0
+        return answer_loss(self.model, self.read_out, self.talk.batch(stage, drawn, captioned).to(self.device))
 
     def parameters(self, stage: str) -> list[nn.Parameter]:
         """What a stage trains."""
         tower = list(self.tower.parameters())
         if stage == "tower":
             return tower
-        everything = list(self.model.parameters())
+        everything = [*self.model.parameters(), *self.read_out.parameters()]
         if stage != "captions":
             return everything
         still = {id(p) for p in tower}
@@ -248,10 +327,6 @@ class Trainer:
     def steps(self, stage: str) -> int:
         """Length of a stage."""
         return getattr(self.recipe, f"{stage}_steps")
-
-    def horizon(self, stage: str) -> int:
-        """Length of a stage's learning-rate cosine."""
-        return self.recipe.instruct_horizon if stage == "instruct" else self.steps(stage)
 
     # -- running and resuming -----------------------------------------------------------------------------------------
 
@@ -265,24 +340,24 @@ class Trainer:
         return self.model
 
     def _stage(self, stage: str, saved: dict | None) -> None:
-        optimizer = torch.optim.AdamW(self.parameters(stage), lr=0, betas=(0.9, 0.98), weight_decay=0.05, fused=True)
+        optimizer = torch.optim.AdamW(self.parameters(stage), lr=0, betas=(0.9, 0.98), weight_decay=0.1, fused=True)
         start = 0
         if saved is not None:
             optimizer.load_state_dict(saved["optimizer"])
             start = self.step
         self.stage, began, total = stage, time.monotonic(), self.steps(stage)
-        recent: list[tuple[float, float]] = []
+        recent: list[dict[str, float]] = []
         self.model.train()
         for step in tqdm(range(start, total), initial=start, total=total, desc=stage, mininterval=10):
             for group in optimizer.param_groups:
-                group["lr"] = self.recipe.learning_rate * schedule(step, self.horizon(stage))
+                group["lr"] = self.recipe.learning_rate * schedule(step, total)
             with torch.autocast(self.device.type, dtype=torch.bfloat16):
-                loss, accuracy = self.loss(stage, step)
+                loss, right = self.loss(stage, step)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(self.parameters(stage), 1.0)
             optimizer.step()
-            recent.append((float(loss.detach()), float(accuracy)))
+            recent.append({"loss": float(loss.detach()), **{k: float(v) for k, v in right.items()}})
             self.step = step + 1
             if self.step % NOTE_EVERY == 0 or self.step == total:
                 self.seconds, began = self.seconds + time.monotonic() - began, time.monotonic()
@@ -291,17 +366,9 @@ class Trainer:
             if self.step % SAVE_EVERY == 0 or self.step == total:
                 self._save(optimizer)
 
-    def _note(self, recent: list[tuple[float, float]]) -> None:
-        loss, accuracy = np.mean(recent, axis=0)
-        self.log.append(
-            {
-                "stage": self.stage,
-                "step": self.step,
-                "loss": round(float(loss), 4),
-                "accuracy": round(float(accuracy), 4),
-                "seconds": round(self.seconds),
-            }
-        )
+    def _note(self, recent: list[dict[str, float]]) -> None:
+        means = {name: round(float(np.mean([r[name] for r in recent if name in r])), 4) for name in recent[-1]}
+        self.log.append({"stage": self.stage, "step": self.step, **means, "seconds": round(self.seconds)})
         self.out.mkdir(parents=True, exist_ok=True)
         (self.out / "training_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in self.log))
 
@@ -319,7 +386,7 @@ class Trainer:
             "seconds": self.seconds,
             "log": json.dumps(self.log),
             "model": self.model.state_dict(),
-            "head": self.tower.head.state_dict(),
+            "heads": [head.state_dict() for head in (self.tower.head, self.read_out)],
             "optimizer": optimizer.state_dict(),
         }
         partial = self._state().with_suffix(".partial")
@@ -334,7 +401,8 @@ class Trainer:
         if saved["key"] != self._key():
             raise ValueError(f"{self._state()} belongs to another training run: {saved['key']}")
         self.model.load_state_dict(saved["model"])
-        self.tower.head.load_state_dict(saved["head"])
+        for head, state in zip((self.tower.head, self.read_out), saved["heads"], strict=True):
+            head.load_state_dict(state)
         self.stage, self.step, self.seconds, self.log = (
             saved["stage"],
             saved["step"],

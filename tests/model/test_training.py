@@ -11,11 +11,12 @@ import torch
 
 import lostlib
 from lostlib.miniworld import build, cards, train
-from lostlib.miniworld.questions import KINDS
+from lostlib.miniworld.questions import KINDS, NOUNS, directions, relate
+from lostlib.miniworld.scenes import COLORS, SHAPES
 
 TINY = build.Recipe(
     layers=1, hidden=32, heads=2, mlp=32, vision_layers=2, vision_hidden=32, vision_heads=2, vision_mlp=32,
-    batch=4, tower_steps=5, captions_steps=5, instruct_steps=6, relate_steps=2,
+    batch=4, tower_steps=5, captions_steps=5, instruct_steps=6,
 )  # fmt: skip
 
 
@@ -85,6 +86,34 @@ def test_the_product_is_a_hub_folder_with_card_exam_and_log(tmp_path: Path) -> N
     assert all(mark["n"] == 3 for mark in marks.values())
     assert "lostlib train tiny --seed 0" in (folder / "README.md").read_text()
     lines = (folder / "training_log.jsonl").read_text().splitlines()
-    assert [json.loads(line)["stage"] for line in lines] == ["tower"] * 5 + ["captions"] * 5 + ["instruct"] * 6 + [
-        "relate"
-    ] * 2
+    assert [json.loads(line)["stage"] for line in lines] == ["tower"] * 5 + ["captions"] * 5 + ["instruct"] * 6
+
+
+def test_references_mark_the_noun_and_the_object_it_means() -> None:
+    """Read back from the tokens: the marked noun fits the labels, and a pair's signs are its directions."""
+    processor = build.processor()
+    talk = train.Conversations(processor.tokenizer, 64)
+    drawn = train.scenes_of_step("instruct", 0, 0, 40)
+    batch = talk.batch("instruct", drawn, captioned=True)
+    words = [processor.tokenizer.convert_ids_to_tokens(row.tolist()) for row in batch.ids]
+    assert len(batch.references) > 400
+    assert len(batch.pairs) > 100
+    for row, at, color, shape, _, line, column in batch.references.tolist():
+        noun, before = words[row][at], words[row][at - 1]
+        assert noun in NOUNS
+        assert noun in ("object", SHAPES[shape])
+        assert before not in COLORS or before == list(COLORS)[color]
+        fitting = [t for t in drawn[row][0].things if (t.row, t.column) == (line, column)]
+        assert [(t.color, t.shape) for t in fitting] == [(list(COLORS)[color], SHAPES[shape])]
+    place = {(row, at): (line, column) for row, at, *_, line, column in batch.references.tolist()}
+    for row, at, across, along in batch.pairs.tolist():
+        first = max(k for r, k in place if r == row and k < at)
+        one, other = (next(t for t in drawn[row][0].things if (t.row, t.column) == place[row, k]) for k in (first, at))
+        said = {("left", None, "right")[across], ("above", None, "below")[along]} - {None}
+        assert said == directions(one, other)
+
+
+def test_what_a_caption_says_of_pairs_is_true() -> None:
+    for scene, rng in train.scenes_of_step("captions", 0, 0, 30):
+        for line in relate(scene, rng):
+            assert set(line.reply.rstrip(",").split()) == directions(*(scene.things[k] for k in line.things))

@@ -138,7 +138,9 @@ def test_the_vocabulary_holds_every_word() -> None:
     from lostlib.miniworld import build
 
     tokens = build.tokenizer()
-    texts = [" ".join(pair) for scene, rng in draw("train", 100) for pair in questions.caption(scene, rng)]
+    makers = (questions.describe, questions.relate)
+    lines = [line for scene, rng in draw("train", 100) for make in makers for line in make(scene, rng)]
+    texts = [f"{line.reference} {line.reply}" for line in lines]
     texts.append("USER: Describe the image. ASSISTANT:")
     for scene, rng in draw("train", 100):
         texts += [f"{q.text} {q.answer}" for make in questions.KINDS.values() if (q := make(scene, rng)) is not None]
