@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,9 +76,10 @@ def run(
         list[str] | None, typer.Option("--set", help="The experiment's own parameters, name=value.")
     ] = None,
 ) -> None:
-    """Measure one table and write it."""
+    """Measure one table and write it. Answers that were interrupted go on where they were."""
     from lostlib import measure
 
+    work = out.with_name(f"{out.name}.unfinished")
     try:
         table = measure.measure(
             experiment.value,
@@ -87,11 +89,15 @@ def run(
             intervention=intervention,
             seed=seed,
             device=device,
+            work=work,
             **_parameters(set_ or []),
         )
     except (ValueError, TypeError) as error:
         raise _stop(error) from None
     typer.echo(f"{results.write(table, out)}: {len(table.frame)} rows in {table.about['seconds']} s")
+    shutil.rmtree(measure.unfinished(work, table.key), ignore_errors=True)
+    if "error" in table.frame and (failed := int(table.frame["error"].notna().sum())):
+        typer.echo(f"{failed} items could not be asked; the column error says why", err=True)
 
 
 def _parameters(pairs: list[str]) -> dict[str, Any]:

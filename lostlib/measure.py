@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -19,6 +20,7 @@ from tqdm import tqdm
 
 import lostlib
 from lostlib import draws, metrics
+from lostlib.answers import answers
 from lostlib.attention import BACKEND, Rows, Run, running
 from lostlib.benchmarks import Benchmark, Item, load_benchmark
 from lostlib.interventions import Intervention, NoiseDelta, NoiseQKV, intervene, noise_like, without_rotation
@@ -36,40 +38,6 @@ def batches(items: Sequence[Item], size: int, title: str) -> Iterator[Sequence[I
         for start in range(0, len(items), size):
             yield items[start : start + size]
             bar.update(len(items[start : start + size]))
-
-
-# ---- answers --------------------------------------------------------------------------------------------------------
-
-
-def answers(
-    model: LostModel,
-    benchmark: Benchmark,
-    intervention: str = "none",
-    seed: int = 0,
-    batch_size: int = 64,
-    max_new_tokens: int = 8,
-) -> pd.DataFrame:
-    """Greedy answers under an intervention.
-
-    Columns: item, cluster, group (the benchmark's category), gold, raw (what the model said), parsed (null where
-    nothing can be read), correct.
-    """
-    raw: list[str] = []
-    with intervene(model, intervention, seed):
-        for part in batches(benchmark.items, batch_size, f"{benchmark.name} {intervention}"):
-            raw += model.answer(part, max_new_tokens, batch_size)
-    items, parsed = benchmark.items, benchmark.parse(benchmark.items, raw)
-    return pd.DataFrame(
-        {
-            "item": [item.uid for item in items],
-            "cluster": [item.cluster for item in items],
-            "group": [item.meta[benchmark.rules.GROUP] for item in items],
-            "gold": [item.answer for item in items],
-            "raw": raw,
-            "parsed": pd.Series(parsed, dtype="str"),
-            "correct": [answer == item.answer for answer, item in zip(parsed, items, strict=True)],
-        }
-    )
 
 
 # ---- residual metrics -----------------------------------------------------------------------------------------------
@@ -318,11 +286,11 @@ def _loaded(model: str, device: str) -> LostModel:
     return load_model(model, device=device)
 
 
-def frame(key: Key, benchmark: Benchmark, device: str = "cpu") -> pd.DataFrame:
-    """The rows of a table, for these items."""
+def frame(key: Key, benchmark: Benchmark, device: str = "cpu", work: Path | None = None) -> pd.DataFrame:
+    """The rows of a table, for these items; `work` keeps what is done of the answers."""
     model = _loaded(key.model, device)
     if key.experiment == "answers":
-        return answers(model, benchmark, key.intervention, key.seed, **key.parameters)
+        return answers(model, benchmark, key.intervention, key.seed, **key.parameters, work=work)
     if key.experiment == "residual":
         return residual_metrics(model, benchmark.items, seed=key.seed, **key.parameters)
     return attention_mass(model, benchmark.items, **key.parameters)
@@ -337,9 +305,13 @@ def measure(
     intervention: str = "none",
     seed: int = 0,
     device: str = "cpu",
+    work: Path | None = None,
     **parameters: Any,
 ) -> Table:
-    """Measure one table; see `lostlib.results.obtain` for the parameters. Mistakes are found before the model loads."""
+    """Measure one table; see `lostlib.results.obtain` for the parameters. Mistakes are found before the model loads.
+
+    `work` is a folder below which finished parts are kept, see `unfinished`.
+    """
     chosen = Intervention.parse(intervention)
     if experiment != "answers" and str(chosen) != "none":
         raise ValueError(f"{experiment} tables are of the untouched model, intervention {intervention!r} was given")
@@ -347,7 +319,13 @@ def measure(
     items = load_benchmark(benchmark, n=n)
     began, held = time.monotonic(), _loaded(model, device)
     key = Key(experiment, model, held.weights, benchmark, items.version, str(chosen), seed, n, parameters)
-    return Table(frame(key, items, device), key, _about(held, key, time.monotonic() - began))
+    parts = work and unfinished(work, key)
+    return Table(frame(key, items, device, parts), key, _about(held, key, time.monotonic() - began))
+
+
+def unfinished(work: Path, key: Key) -> Path:
+    """Where the finished parts of a table wait for the rest."""
+    return work / key.weights / key.path.with_suffix("")
 
 
 def _about(model: LostModel, key: Key, seconds: float) -> dict[str, Any]:

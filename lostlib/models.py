@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +50,15 @@ class Batch:
     def real(self) -> Tensor:
         """(B, S) bool: is this token no padding."""
         return self.tensors["attention_mask"].bool()
+
+
+class Reply(NamedTuple):
+    """A greedy answer."""
+
+    raw: str  # what the model said
+    logprob: float  # natural logarithm of the answer's probability, its end token included
+    prompt_tokens: int
+    answer_tokens: int  # the end token included
 
 
 class LostModel:
@@ -117,17 +126,33 @@ class LostModel:
         with self.serving(batch.item_ids):
             return self.hf(**batch.tensors, **{"use_cache": False, **kwargs})
 
-    @torch.inference_mode()
     def answer(self, items: Sequence[Item], max_new_tokens: int = 8, batch_size: int = 64) -> list[str]:
         """Greedy answers, one text an item, in the items' order."""
-        answers: list[str] = []
-        for start in range(0, len(items), batch_size):
-            batch = self.encode(items[start : start + batch_size])
-            with self.serving(batch.item_ids):
-                out = self.hf.generate(**batch.tensors, max_new_tokens=max_new_tokens, do_sample=False)
-            new = out[:, batch.tensors["input_ids"].shape[1] :]
-            answers += [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]
-        return answers
+        parts = (items[i : i + batch_size] for i in range(0, len(items), batch_size))
+        return [reply.raw for part in parts for reply in self.reply(part, max_new_tokens)]
+
+    @torch.inference_mode()
+    def reply(self, items: Sequence[Item], max_new_tokens: int = 8) -> list[Reply]:
+        """Greedy answers of one batch with their probabilities."""
+        batch = self.encode(items)
+        with self.serving(batch.item_ids):
+            out = self.hf.generate(
+                **batch.tensors, max_new_tokens=max_new_tokens, do_sample=False,
+                return_dict_in_generate=True, output_logits=True,
+            )  # fmt: skip
+        new = out.sequences[:, batch.tensors["input_ids"].shape[1] :]
+        ends = torch.isin(new, torch.tensor(self._end_ids, device=new.device))
+        said = ends.cumsum(1) - ends.int() == 0  # (B, T): up to the end token, which counts
+        logits = torch.stack(out.logits, dim=1).float()  # (B, T, V)
+        chosen = logits.log_softmax(-1).gather(-1, new[..., None])[..., 0]
+        texts = self.processor.batch_decode(new, skip_special_tokens=True)
+        sums = (chosen.where(said, 0).sum(1), batch.real.sum(1), said.sum(1))
+        return [Reply(text.strip(), *row) for text, *row in zip(texts, *(v.tolist() for v in sums), strict=True)]
+
+    @property
+    def _end_ids(self) -> list[int]:
+        ends = self.hf.generation_config.eos_token_id
+        return ends if isinstance(ends, list) else [] if ends is None else [ends]
 
     @contextmanager
     def serving(self, item_ids: tuple[str, ...]) -> Iterator[None]:

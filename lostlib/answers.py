@@ -1,0 +1,196 @@
+"""The answers loop: every item of a benchmark through the model, once, whatever happens on the way.
+
+A fixed plan comes first: identical questions about identical pictures are asked once, the rest is sorted by length
+and cut into batches, and batches into shards. The plan depends on the items and the batch size only, never on what is
+done already. A finished shard is one Parquet file that appears whole or not at all, so a run that is killed at any
+moment and started again leaves the same files as one that was not, and two processes in one folder at worst do the
+same work twice. A batch that does not fit into the device's memory is asked in halves; an item that cannot be asked
+at all becomes a row that says why.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from lostlib.benchmarks import Benchmark, Item
+from lostlib.interventions import Intervention, intervene
+from lostlib.models import LostModel
+
+SHARD = 4  # batches a file
+GIVE_UP = 8  # items that fail before any is answered: then it is not the items' fault
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked together, and whose answer it is."""
+
+    batches: tuple[tuple[int, ...], ...]  # places in the list of items
+    asked_as: tuple[int, ...]  # for each item the place of the one that is asked
+
+    @property
+    def shards(self) -> list[list[tuple[int, ...]]]:
+        """The batches of each file."""
+        return [list(self.batches[i : i + SHARD]) for i in range(0, len(self.batches), SHARD)]
+
+
+def plan(items: Sequence[Item], batch_size: int, merge: bool) -> Plan:
+    """Longest first, so that a batch that is too large for the device shows at once; `merge` asks twins only once."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    first: dict[tuple, int] = {}
+    asked_as = [first.setdefault(_content(item) if merge else (item.uid,), i) for i, item in enumerate(items)]
+    order = sorted(set(asked_as), key=lambda i: (-_pixels(items[i]), -len(items[i].prompt), items[i].uid))
+    batches = tuple(tuple(order[i : i + batch_size]) for i in range(0, len(order), batch_size))
+    return Plan(batches, tuple(asked_as))
+
+
+def _pixels(item: Item) -> int:
+    return sum(image.width * image.height for image in item.images)
+
+
+def _content(item: Item) -> tuple:
+    """What makes two items the same question; an item whose picture cannot be read is like no other."""
+    try:
+        return (item.prompt, *((i.mode, i.size, hashlib.sha256(i.tobytes()).hexdigest()) for i in item.images))
+    except OSError:
+        return (item.uid,)
+
+
+def answers(
+    model: LostModel,
+    benchmark: Benchmark,
+    intervention: str = "none",
+    seed: int = 0,
+    batch_size: int = 64,
+    max_new_tokens: int = 8,
+    work: Path | None = None,
+) -> pd.DataFrame:
+    """Greedy answers under an intervention.
+
+    Parameters
+    ----------
+    model : LostModel
+    benchmark : Benchmark
+    intervention, seed
+        As for `intervene`. Where the seed matters, every item is asked for itself, since draws are keyed by its id.
+    batch_size : int
+        Items at once, to begin with.
+    max_new_tokens : int
+    work : Path, optional
+        Folder of finished shards: with one, a run that was killed goes on where it was.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row an item, in the benchmark's order: item, cluster, group (the benchmark's category), gold, raw (what the
+        model said), parsed (null where nothing can be read), correct, logprob (natural logarithm of the probability of
+        the answer, its end included), prompt_tokens, answer_tokens, error (null, or why the item could not be asked).
+    """
+    items, chosen = benchmark.items, Intervention.parse(intervention)
+    planned = plan(items, batch_size, merge=not chosen.random)
+    asker = _Asker(model, max_new_tokens)
+    shards, folder = planned.shards, work and work / _digest(items, planned, max_new_tokens)
+    files = [folder and folder / f"{i:05d}-of-{len(shards):05d}.parquet" for i in range(len(shards))]
+    sizes, frames = [sum(map(len, batches)) for batches in shards], []
+    done = sum(size for size, file in zip(sizes, files, strict=True) if file and file.exists())
+    with (
+        intervene(model, chosen, seed),
+        tqdm(total=sum(sizes), initial=done, desc=f"{benchmark.name} {chosen}", unit="item", disable=None) as bar,
+    ):
+        for batches, file in zip(shards, files, strict=True):
+            if file and file.exists():
+                frames.append(pd.read_parquet(file))
+                continue
+            rows: list[dict] = []
+            for batch in batches:
+                rows += asker.ask([items[i] for i in batch])
+                bar.update(len(batch))
+            frames.append(pd.DataFrame(rows).astype({"raw": "str", "error": "str"}))
+            if file:
+                _write(frames[-1], file)
+    said = pd.concat(frames, ignore_index=True).set_index("item")
+    return _table(benchmark, said.loc[[items[i].uid for i in planned.asked_as]].reset_index(drop=True))
+
+
+def _table(benchmark: Benchmark, said: pd.DataFrame) -> pd.DataFrame:
+    items, parsed = benchmark.items, benchmark.parse(benchmark.items, said["raw"].tolist())
+    return pd.DataFrame(
+        {
+            "item": [item.uid for item in items],
+            "cluster": [item.cluster for item in items],
+            "group": [item.meta[benchmark.rules.GROUP] for item in items],
+            "gold": [item.answer for item in items],
+            "raw": said["raw"],
+            "parsed": pd.Series(parsed, dtype="str"),
+            "correct": [answer == item.answer for answer, item in zip(parsed, items, strict=True)],
+            "logprob": said["logprob"].astype("float32"),
+            "prompt_tokens": said["prompt_tokens"].astype("int32"),
+            "answer_tokens": said["answer_tokens"].astype("int32"),
+            "error": said["error"],
+        }
+    )
+
+
+def _digest(items: Sequence[Item], planned: Plan, max_new_tokens: int) -> str:
+    """A name for the plan: shards of another one are not taken for its own."""
+    asked = [[items[i].uid for i in batch] for batch in planned.batches]
+    return hashlib.sha256(json.dumps([asked, SHARD, max_new_tokens]).encode()).hexdigest()[:12]
+
+
+def _write(frame: pd.DataFrame, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    frame.to_parquet(partial, index=False, compression="zstd")
+    os.replace(partial, file)
+
+
+class _Asker:
+    """Asks batches; asks those that fail in halves."""
+
+    def __init__(self, model: LostModel, max_new_tokens: int):
+        self.model, self.max_new_tokens = model, max_new_tokens
+        self.largest = sys.maxsize  # as many items as fit into memory
+        self.answered = self.failed = 0
+
+    def ask(self, items: Sequence[Item]) -> list[dict]:
+        """One row an item."""
+        if len(items) > self.largest:
+            return [row for i in range(0, len(items), self.largest) for row in self.ask(items[i : i + self.largest])]
+        try:
+            replies = self.model.reply(items, self.max_new_tokens)
+        except Exception as error:  # what it is about shows when it is alone
+            failure, full = f"{type(error).__name__}: {error}", isinstance(error, torch.OutOfMemoryError)
+        else:
+            self.answered += len(items)
+            return [
+                {"item": item.uid, **reply._asdict(), "error": None} for item, reply in zip(items, replies, strict=True)
+            ]
+        # outside of the handler, whose traceback would keep the failed batch's tensors
+        if len(items) == 1:
+            return [self._unasked(items[0], failure)]
+        half = -(-len(items) // 2)
+        if full:
+            self.largest = half
+            gc.collect()
+            torch.cuda.empty_cache()
+        return self.ask(items[:half]) + self.ask(items[half:])
+
+    def _unasked(self, item: Item, failure: str) -> dict:
+        self.failed += 1
+        if not self.answered and self.failed == GIVE_UP:
+            raise RuntimeError(f"none of the first {GIVE_UP} items could be asked; {item.uid}: {failure}")
+        return {
+            "item": item.uid, "raw": "", "logprob": math.nan, "prompt_tokens": 0, "answer_tokens": 0, "error": failure
+        }  # fmt: skip
