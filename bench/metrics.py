@@ -11,7 +11,8 @@ both; the ratio is the median of the ratios of neighbours. The textbook is the f
 - rid, 4 updates of one X: the same with that SVD of X computed once; ours holds X in a `Decomposition`.
 - TME: P normalised, then the entropy of its rows.
 
-`--dense` adds the slow reading, in which P_C and P_R are built as S×S and H×H matrices from a full SVD and multiplied.
+`--typed` adds the formulas as one types them: torch.linalg.svd with its defaults (square U and V) wherever singular
+values or vectors are needed, and P_C and P_R as S×S and H×H matrices.
 """
 
 import argparse
@@ -61,11 +62,15 @@ def textbook_rid(svd: tuple[Tensor, Tensor, Tensor], x_new: Tensor) -> Tensor:
     return change + outside / (2 * x_new.norm())
 
 
-def dense_rid(x: Tensor, x_new: Tensor) -> Tensor:
-    u, s, vh = torch.linalg.svd(x.double(), full_matrices=True)
+def typed_erank(x: Tensor) -> Tensor:
+    return textbook_erank(torch.linalg.svd(x.double())[1])
+
+
+def typed_rid(x: Tensor, x_new: Tensor) -> Tensor:
+    u, s, vh = torch.linalg.svd(x.double())
     x_new, r = x_new.double(), int((s > max(x.shape) * torch.finfo(torch.float64).eps * s[0]).sum())
     column, row = (torch.eye(len(q), dtype=q.dtype) - q[:, :r] @ q[:, :r].mT for q in (u, vh.mT))
-    change = (textbook_erank(torch.linalg.svdvals(x_new)) - textbook_erank(s)).abs() / len(s)
+    change = (typed_erank(x_new) - textbook_erank(s)).abs() / len(s)
     return change + ((column @ x_new).norm() + (x_new @ row).norm()) / (2 * x_new.norm())
 
 
@@ -76,7 +81,7 @@ def textbook_tme(x: Tensor) -> Tensor:
     return -torch.xlogy(p, p).sum(1).mean()
 
 
-def cases(x: Tensor, new: list[Tensor], dense: bool) -> dict[str, tuple[Callable[[], Tensor], Callable[[], Tensor]]]:
+def cases(x: Tensor, new: list[Tensor], typed: bool) -> dict[str, tuple[Callable[[], Tensor], Callable[[], Tensor]]]:
     """Name -> (ours, textbook)."""
 
     def ours_many() -> Tensor:
@@ -99,8 +104,9 @@ def cases(x: Tensor, new: list[Tensor], dense: bool) -> dict[str, tuple[Callable
         f"rid, {CONTROLS} updates of one X": (ours_many, textbook_many),
         "token_mixing_entropy": (lambda: metrics.token_mixing_entropy(x), lambda: textbook_tme(x)),
     }
-    if dense:
-        table["rid against dense projectors"] = (ours, lambda: dense_rid(x, new[0]))
+    if typed:
+        table["effective_rank, as typed"] = (lambda: metrics.effective_rank(x), lambda: typed_erank(x))
+        table["rid, as typed"] = (ours, lambda: typed_rid(x, new[0]))
     return table
 
 
@@ -128,14 +134,14 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", type=size, default=[(600, 3584), (90, 128)], metavar="SxH")
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--families", nargs="+", choices=FAMILIES, default=["gaussian", "massive"])
-    parser.add_argument("--dense", action="store_true", help="also against dense projectors (seconds per call)")
+    parser.add_argument("--typed", action="store_true", help="also against the formulas as typed (seconds a call)")
     args = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, median of {args.repeats}")
     for tokens, hidden in args.sizes:
         for family in args.families:
             title = f"{tokens}x{hidden} {family}"
             print(f"\n{title:30s} {'ours':>12s} {'textbook':>12s} {'ratio':>10s}   max |difference|")
-            for name, (ours, textbook) in cases(*make(family, tokens, hidden), args.dense).items():
+            for name, (ours, textbook) in cases(*make(family, tokens, hidden), args.typed).items():
                 print(f"{name:30s} {compare(ours, textbook, args.repeats)}")
 
 
