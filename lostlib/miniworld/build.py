@@ -46,7 +46,7 @@ class Recipe:
     vision_hidden: int = 128
     vision_heads: int = 4
     vision_mlp: int = 384
-    batch: int = 48  # images a step
+    batch: int = 32  # images a step
     tower_steps: int = 800
     captions_steps: int = 1000
     instruct_steps: int = 4000

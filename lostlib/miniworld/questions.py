@@ -273,17 +273,31 @@ def describe(scene: Scene, rng: np.random.Generator) -> list[Line]:
     ]
 
 
-def relate(scene: Scene, rng: np.random.Generator, most: int = 6) -> list[Line]:
-    """Where the first is, seen from the second, for random pairs: "circle, red object:" "left above,"."""
+def relate(scene: Scene, rng: np.random.Generator, most: int = 8) -> list[Line]:
+    """How random pairs lie to one another, each said in one of three ways.
+
+    "circle, red object:" "left above," or "circle left red object:" "yes," or "circle, red object, A left B below:"
+    "A,". A sequence holds eight such lines and one or two questions about relations, so that they are learned here.
+    """
     named = unique(scene, "name")
     pairs = [(i, j) for i in named for j in named if i != j]
-    return [
-        Line(
-            f"{refer(scene, i, rng)}, {refer(scene, j, rng)}:", " ".join(d for d in OPPOSITE if d in true) + ",", (i, j)
-        )
-        for i, j in (pairs[k] for k in rng.permutation(len(pairs))[:most].tolist())
-        for true in (directions(scene.things[i], scene.things[j]),)
-    ]
+    return [_relation_line(scene, pairs[k], rng) for k in rng.permutation(len(pairs))[:most].tolist()]
+
+
+def _relation_line(scene: Scene, pair: tuple[int, int], rng: np.random.Generator) -> Line:
+    first, second = (refer(scene, k, rng) for k in pair)
+    true = directions(*(scene.things[k] for k in pair))
+    right = str(pick(rng, sorted(true)))
+    wrong = str(pick(rng, sorted(set(OPPOSITE) - true)))
+    way = rng.integers(3)
+    if way == 0:
+        return Line(f"{first}, {second}:", " ".join(d for d in OPPOSITE if d in true) + ",", pair)
+    yes = rng.random() < 0.5
+    if way == 1:
+        asked = right if yes else OPPOSITE[right]
+        return Line(f"{first} {asked} {second}:", "yes," if yes else "no,", pair)
+    options = (right, wrong) if yes else (wrong, right)
+    return Line(f"{first}, {second}, A {options[0]} B {options[1]}:", "A," if yes else "B,", pair)
 
 
 def vocabulary() -> list[str]:

@@ -52,8 +52,8 @@ from lostlib.miniworld.scenes import (
 from lostlib.names import nearest
 
 KIND_WEIGHTS = {
-    "existence": 0.10, "color": 0.05, "shape": 0.05, "size": 0.07, "location": 0.07, "count": 0.13,
-    "count_plus": 0.06, "arithmetic": 0.13, "relation": 0.20, "relation_choice": 0.14,
+    "existence": 0.08, "color": 0.04, "shape": 0.04, "size": 0.06, "location": 0.06, "count": 0.13,
+    "count_plus": 0.07, "arithmetic": 0.14, "relation": 0.22, "relation_choice": 0.16,
 }  # fmt: skip
 QUESTIONS = 6  # a sequence
 CAPTION_EVERY = 8  # steps of the last stage
@@ -232,13 +232,13 @@ class TowerLoss(nn.Module):
 class ReadOut(nn.Module):
     """Linear read-outs of the residual stream: which object a reference means, and where it lies from another one.
 
-    Objects are read in the middle of the decoder, pairs one layer before its end.
+    Objects are read in the middle of the decoder, pairs one layer later, so that later layers can use them.
     """
 
     def __init__(self, config: Any):
         super().__init__()
         text = config.text_config
-        self.middle, self.late = text.num_hidden_layers // 2 + 1, text.num_hidden_layers - 1
+        self.middle = text.num_hidden_layers // 2  # as many layers lie before
         self.object_classes, self.pair_classes = (len(COLORS), len(SHAPES), len(SIZES), GRID, GRID), (3, 3)
         self.objects = self._head(text.hidden_size, self.object_classes)
         self.pairs = self._head(text.hidden_size, self.pair_classes)
@@ -252,7 +252,7 @@ class ReadOut(nn.Module):
         loss, right = torch.zeros((), device=batch.ids.device), {}
         for name, head, classes, layer, marks in (
             ("objects", self.objects, self.object_classes, self.middle, batch.references),
-            ("pairs", self.pairs, self.pair_classes, self.late, batch.pairs),
+            ("pairs", self.pairs, self.pair_classes, self.middle + 1, batch.pairs),
         ):
             if len(marks):
                 read = head(hidden[layer][marks[:, 0], marks[:, 1]]).float().split(classes, dim=-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 
 import lostlib
 from lostlib.miniworld import build, cards, train
-from lostlib.miniworld.questions import KINDS, NOUNS, directions, relate
+from lostlib.miniworld.questions import KINDS, NOUNS, OPPOSITE, directions, relate
 from lostlib.miniworld.scenes import COLORS, SHAPES
 
 TINY = build.Recipe(
@@ -114,6 +115,17 @@ def test_references_mark_the_noun_and_the_object_it_means() -> None:
 
 
 def test_what_a_caption_says_of_pairs_is_true() -> None:
+    ways = set()
     for scene, rng in train.scenes_of_step("captions", 0, 0, 30):
         for line in relate(scene, rng):
-            assert set(line.reply.rstrip(",").split()) == directions(*(scene.things[k] for k in line.things))
+            true = directions(*(scene.things[k] for k in line.things))
+            said, options = line.reply.rstrip(","), re.search("A (.+) B (.+):", line.reference)
+            asked = {word for word in line.reference.split() if word in OPPOSITE}
+            ways.add(said if said in ("yes", "no", "A", "B") else "open")
+            if options:
+                assert {options["AB".index(said) + 1]} == {option for option in options.groups() if option in true}
+            elif asked:
+                assert (said == "yes") == (asked <= true)
+            else:
+                assert set(said.split()) == true
+    assert ways == {"yes", "no", "A", "B", "open"}
