@@ -6,8 +6,8 @@ on a float64 copy without gradients. Pure functions: no model, no files.
 
 How the singular-value metrics stay fast and exact:
 
-1. Scale each matrix by a power of two and turn it so that n = min(S, H) is its number of rows; "column" and "row"
-   are given their names back at the end.
+1. Turn each matrix so that n = min(S, H) is its number of rows ("column" and "row" are given their names back at the
+   end), and scale it by a power of two where squares might overflow or vanish.
 2. Take σ² as the eigenvalues λ of the n×n Gram matrix. Squaring halves the digits, so λ is trusted only down to
    max(S, H) · eps · λ_1, the rounding of an inner product. eRank comes from λ if the smallest lies above; a rank does
    if moving all λ down and up by that much leaves it the same. Otherwise both come from the singular value
@@ -101,7 +101,7 @@ class Decomposition:
         self.shape, self.device = x.shape, x.device
         self.tall = x.shape[-2] > x.shape[-1]
         flat = x.reshape(-1, *x.shape[-2:])
-        peaks = flat.abs().amax((-2, -1)).tolist()
+        peaks = torch.stack(torch.aminmax(flat.flatten(1), dim=1)).abs().amax(0).tolist()
         if 0.0 in peaks:
             where = f" (matrix {peaks.index(0.0)} of {len(peaks)})" if len(peaks) > 1 else ""
             raise ValueError(f"{name} of shape {tuple(x.shape)} is all zeros{where}: it has no spectrum to measure")
@@ -258,12 +258,13 @@ def mixing_information_gain(
 
 
 class _Matrix:
-    """One matrix with n rows <= m columns, scaled to a largest entry in [1/2, 1); factorised once, on demand."""
+    """One matrix with n rows <= m columns and a largest entry in [2^-65, 2^64); factorised once, on demand."""
 
     def __init__(self, x: Float64[Tensor, "n m"], peak: float) -> None:
         # a power of two scales without rounding; ±1000 keeps it finite for float64's tiniest numbers
-        self.exponent = max(-1000, min(1000, math.frexp(peak)[1]))
-        self.x = x * 2.0**-self.exponent
+        exponent = max(-1000, min(1000, math.frexp(peak)[1]))
+        self.exponent = exponent if abs(exponent) > 64 else 0
+        self.x = x * 2.0**-exponent if self.exponent else x
         self.n, self.m = x.shape
         self._bases: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -344,9 +345,9 @@ class _Matrix:
 
 
 def _gram(x: Float64[Tensor, "*batch n m"]) -> Float64[Tensor, "*batch n n"]:
-    """Lower triangle of x xᵀ (above it lie some zeros): three block rows take 2/3 of the multiplications."""
+    """Lower triangle of x xᵀ (above it lie some zeros): five block rows take 3/5 of the multiplications."""
     n = x.shape[-2]
-    gram, step = x.new_zeros((*x.shape[:-1], n)), -(-n // 3)
+    gram, step = x.new_zeros((*x.shape[:-1], n)), -(-n // 5)
     for i in range(0, n, step):
         gram[..., i : i + step, : i + step] = x[..., i : i + step, :] @ x[..., : i + step, :].mT
     return gram
@@ -360,7 +361,8 @@ def _outside(before: _Matrix, after: _Matrix, rule: RankRule) -> Float64[Tensor,
         parts = torch.stack([_residual(x.mT, short), _residual(x, long)])
     elif r < before.m:
         # X' − X and X' have the same innovation: take the smaller. Beyond 2^±200 the choice is clear without digits
-        update = x - before.x * 2.0 ** max(-200, min(200, before.exponent - after.exponent))
+        shift = max(-200, min(200, before.exponent - after.exponent))
+        update = x - (before.x * 2.0**shift if shift else before.x)
         parts = torch.stack([x.new_zeros(()), before.innovation(min(update, x, key=lambda d: d.norm().item()))])
     else:
         parts = x.new_zeros(2)
@@ -466,7 +468,7 @@ def _float64(X: Array, name: str, dims: int = 2) -> Tensor:
         x = torch.from_numpy(np.array(X, dtype=np.float64))
     else:
         x = X.detach()
-        x = (x.cpu() if x.device.type == "mps" else x).double()  # Apple's GPUs have no float64
+        x = (x.cpu() if x.device.type == "mps" else x).to(torch.float64, copy=True)  # Apple's GPUs have no float64
     if not all(torch.isfinite(end) for end in torch.aminmax(x)):  # NaN reaches both ends; twenty times cheaper
         bad = (~torch.isfinite(x)).nonzero()
         raise ValueError(f"{given} has {len(bad)} NaN or infinite value(s), the first at index {bad[0].tolist()}")
