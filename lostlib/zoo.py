@@ -65,7 +65,7 @@ _QWEN_ROWS = (
     Card("Qwen/Qwen2.5-VL-32B-Instruct", QWEN, 64, 40, 8, 5120, 27648, 152064, 33_452_718_336, "4-16384", "ChatML",
          unconfirmed=ALL[4:]),
     Card("Qwen/Qwen2.5-VL-72B-Instruct", QWEN, 80, 64, 8, 8192, 29696, 152064, 73_662_435_584, "4-16384", "ChatML",
-         unconfirmed=ALL[5:]),
+         unconfirmed=ALL[4:]),
 )  # fmt: skip
 _ROWS = (  # layers, heads, kv heads, hidden, mlp, vocab, parameters
     Card("mini-llava-1.5", "llava", 6, 4, 4, 128, 384, 111, 2_036_096, "64", CHAT, dtype="float32"),
