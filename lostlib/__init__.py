@@ -38,6 +38,7 @@ _MODULES = (
     "residual",
     "results",
     "stats",
+    "zoo",
 )
 
 __all__ = sorted([*_HOME, *_MODULES])

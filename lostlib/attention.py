@@ -14,7 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -52,7 +52,7 @@ Edit = Callable[[Tensor, Tensor, Rows], Tensor]
 class Run:
     """One intervention on one model: its edits of the weights, its seed, and what is known about the present batch."""
 
-    model: Any  # a LostModel: .hf, .attention_modules, .image_token_id, .item_ids
+    model: Any  # a LostModel: .hf, .attention_modules, .visual, .item_ids
     edits: Sequence[Edit] = ()
     seed: int = 0
     memory: dict = field(
@@ -72,7 +72,7 @@ class Run:
                 "call the model with input_ids: from inputs_embeds alone, visual and text tokens look the same"
             )
         cache = kwargs.get("past_key_values")
-        visual = ids == self.model.image_token_id  # (B, Q)
+        visual = self.model.visual(ids, kwargs)  # (B, Q)
         self.length = ids.shape[1]
         if cache is None or cache.get_seq_length() == 0:
             self._begin(ids, kwargs.get("attention_mask"), visual)
@@ -98,6 +98,12 @@ class Run:
                 stacklevel=2,
             )
         return [str(i) for i in range(count)]
+
+    def on(self, device: torch.device) -> Run:
+        """This run as a layer on another device sees it (a large model may be spread over several)."""
+        if self.visual.device == device:
+            return self
+        return replace(self, **{k: getattr(self, k).to(device) for k in ("items", "visual", "padding", "prompt")})
 
     def query_positions(self) -> Tensor:
         """(B, Q) positions of the present call's tokens, counted without padding."""
@@ -134,7 +140,7 @@ class Run:
     def edit(self, layer: int, probs: Tensor, scores: Tensor, mask: Tensor | None) -> Tensor:
         """The weights after all edits: (B, heads, Q, K) float32, rows sum to 1."""
         visible = torch.ones_like(probs[:, :1], dtype=torch.bool) if mask is None else mask >= 0
-        rows = self.rows(layer, visible)
+        rows = self.on(probs.device).rows(layer, visible)
         for edit in self.edits:
             probs = edit(probs, scores, rows)
         return probs

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lostlib import benchmarks, paths, results
+from lostlib import benchmarks, paths, results, zoo
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,18 +36,40 @@ def _stop(error: Exception) -> typer.Exit:
 
 @app.command()
 def models() -> None:
-    """List the models that are shipped here."""
-    from lostlib.models import FAMILIES, shipped
+    """List the checkpoints this companion is about, and which of them this machine holds.
 
-    typer.echo(f"{'model':<20}{'family':<8}{'layers':>7}{'hidden':>7}{'heads':>6}{'visual tokens':>15}  where")
-    for name in shipped():
-        config = json.loads((paths.MODELS / name / "config.json").read_text())
-        text = config["text_config"]
-        typer.echo(
-            f"{name:<20}{config['model_type']:<8}{text['num_hidden_layers']:>7}{text['hidden_size']:>7}{text['num_attention_heads']:>6}"
-            f"{config['image_seq_length']:>15}  {paths.MODELS / name}"
-        )
-    typer.echo(f"\nA folder in hub format or a hub id works too, for the families {', '.join(FAMILIES)}.")
+    GB is the memory of the weights (10^9 bytes) in bfloat16, of 4-bit weights for AWQ, in float32 for the mini models;
+    "fits" asks for a fifth more, since activations and cache need room too. Any other folder in hub format or hub id of
+    these families works as well.
+    """
+    here = zoo.memory()
+    head = ("model", "family", "layers", "heads/kv", "hidden", "visual tokens", "prompt", "GB", "fits")
+    lines = [head, *(_line(card, here) for card in zoo.CARDS.values())]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    typer.echo("\n? found in no source, check before quoting. Memory here: " + _sizes(here))
+
+
+def _line(card: zoo.Card, here: dict[str, float]) -> tuple[str, ...]:
+    def known(text: str, *names: str) -> str:
+        return text + "?" * bool({*names} & {*card.unconfirmed})
+
+    return (
+        card.id,
+        card.family,
+        known(str(card.layers), "layers"),
+        known(f"{card.heads}/{card.kv_heads}", "heads", "kv_heads"),
+        known(str(card.hidden), "hidden"),
+        card.visual_tokens,
+        card.prompt,
+        known(f"{card.gigabytes:.1f}" if card.gigabytes >= 0.1 else f"{card.gigabytes:.3f}", "parameters"),
+        zoo.fits(card, here),
+    )
+
+
+def _sizes(here: dict[str, float]) -> str:
+    return ", ".join(f"{place} {size:.0f} GB" for place, size in here.items()) or "unknown"
 
 
 @app.command(name="benchmarks")
@@ -68,7 +90,7 @@ def run(
     intervention: Annotated[str, typer.Option(help="For example 'sap:keys=visual,weights=gaussian'.")] = "none",
     seed: Annotated[int, typer.Option(min=0, help="Of random interventions and controls.")] = 0,
     n: Annotated[int, typer.Option(min=1, help="Items.")] = benchmarks.SIZE,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, auto.")] = "cpu",
     out: Annotated[
         Path, typer.Option(help="Folder of tables; the table's place in it follows from what it measures.")
     ] = Path("_build/results"),
@@ -92,7 +114,7 @@ def run(
             work=work,
             **_parameters(set_ or []),
         )
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ImportError) as error:
         raise _stop(error) from None
     typer.echo(f"{results.write(table, out)}: {len(table.frame)} rows in {table.about['seconds']} s")
     shutil.rmtree(measure.unfinished(work, table.key), ignore_errors=True)

@@ -195,8 +195,9 @@ class NoiseDelta(Intervention):
 
         def replace(layer: int) -> Callable:
             def hook(module: nn.Module, args: tuple, output: tuple) -> tuple:
-                update, positions = output[0].float(), run.query_positions()
-                noise = noise_like(update, run.items, positions, layer, run.seed)
+                here = run.on(output[0].device)
+                update, positions = output[0].float(), here.query_positions()
+                noise = noise_like(update, here.items, positions, layer, run.seed)
                 noise = (
                     self._causal(noise, update, run, layer, positions)
                     if self.scale == "frobenius"
@@ -228,10 +229,11 @@ class NoiseQKV(Intervention):
     layers: Numbers = None
 
     @staticmethod
-    def matrix(weight: Tensor, layer: int, which: str, seed: int) -> Tensor:
+    def matrix(weight: Tensor | None, layer: int, which: str, seed: int) -> Tensor:
         """The noise matrix for one weight matrix (out, in)."""
-        if not weight.is_floating_point():
-            raise ValueError(f"noise_qkv needs floating-point weights, layer {layer} {which} has {weight.dtype}")
+        if weight is None or weight.is_meta or not weight.is_floating_point():
+            found = "quantized ones" if weight is None else "offloaded ones" if weight.is_meta else weight.dtype
+            raise ValueError(f"noise_qkv needs floating-point weights in memory, layer {layer} {which} has {found}")
         rows, columns = (torch.arange(n, device=weight.device) for n in weight.shape)
         drawn = draws.normal(
             draws.chain(seed, draws.text_key(which), layer, rows[:, None], columns, device=weight.device)
@@ -249,7 +251,7 @@ class NoiseQKV(Intervention):
         for i, attention in _layers(run, self.layers):
             for which in ("q_proj", "k_proj", "v_proj"):
                 projection = getattr(attention, which)
-                noise = self.matrix(projection.weight, i, which, run.seed)
+                noise = self.matrix(getattr(projection, "weight", None), i, which, run.seed)
                 handles.append(projection.register_forward_hook(replace(noise), prepend=True))
         return handles
 

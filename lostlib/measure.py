@@ -177,9 +177,9 @@ def _noise_update(
     chosen: NoiseDelta, model: LostModel, batch: Batch, layer: int, stream: LayerStream, seed: int
 ) -> Update:
     pre, attn_out = _seen(stream.resid_pre), _seen(stream.attn_out)
-    real = batch.real[..., None]
+    real = batch.real.to(pre.device)[..., None]
     items = torch.tensor([draws.text_key(name) for name in batch.item_ids], device=real.device)
-    noise = noise_like(attn_out, items, batch.real.cumsum(1) - 1, layer, seed) * real
+    noise = noise_like(attn_out, items, real[..., 0].cumsum(1) - 1, layer, seed) * real
     update = chosen.scaled(noise, attn_out.float() * real)
     return pre, pre + update.to(pre.dtype)
 
@@ -220,7 +220,8 @@ def _propagated(
 
 def _rows(batch: Batch, layer: int, updates: dict[tuple[str, str], Update], measures: _Measures) -> Iterator[dict]:
     """One row an item and update; an X that several updates start from is decomposed once."""
-    for i, (item, real) in enumerate(zip(batch.item_ids, batch.real, strict=True)):
+    device = next(iter(updates.values()))[0].device  # the layer's, where a model is spread over several
+    for i, (item, real) in enumerate(zip(batch.item_ids, batch.real.to(device), strict=True)):
         known: dict[int, tuple[metrics.Decomposition, Tensor]] = {}
         for (module, control), (before, after) in updates.items():
             if id(before) not in known:
@@ -267,6 +268,8 @@ def attention_mass(model: LostModel, items: Sequence[Item], batch_size: int = 32
 
 
 def _looking(weights: Tensor, relevant: tuple[int, ...] | None) -> dict[str, float]:
+    if not len(weights):  # an item without an image
+        return {"visual": 0.0} | dict.fromkeys(("relevant", "expected", "entropy"), float("nan"))
     mass = float(weights.sum())
     share = weights / mass
     known = bool(relevant)

@@ -1,4 +1,4 @@
-"""Models: where a family keeps its modules (data), loading, encoding with token roles, answering.
+"""Models: loading, encoding with token roles, answering.
 
 `load_model` takes the name of a shipped mini model, a folder in hub format or a hub id, and treats all three alike.
 `wrap` takes a model you already hold.
@@ -9,33 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from lostlib import attention, paths
 from lostlib.benchmarks.items import Item
+from lostlib.families import FAMILIES, Inputs, load_processor
 from lostlib.names import nearest
+from lostlib.zoo import CARDS, Card
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True)
-class Family:
-    """Where a family of transformers models keeps what we watch and change; names inside a decoder layer are alike."""
-
-    layers: str = "model.language_model.layers"
-    attention: str = "self_attn"
-    mid_norm: str = "post_attention_layernorm"  # its input is resid_mid
-    mlp: str = "mlp"
-    image_token: str = "image_token_id"  # in the config
-
-
-FAMILIES = {"llava": Family()}
 
 
 @dataclass(frozen=True)
@@ -97,13 +86,25 @@ class LostModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
-        return self.hf.device
+        """Where inputs go: the token embeddings' device (a large model may be spread over several)."""
+        return self.hf.get_input_embeddings().weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights."""
         return self.hf.dtype
+
+    def visual(self, ids: Tensor, inputs: Inputs) -> Tensor:
+        """(B, S) bool: which of these token ids are image patches; `inputs` is what else the model is called with.
+
+        Without images in the call none are: an image token that the model has generated is text.
+        """
+        image = ids == self.image_token_id
+        if not image.any() or (inputs.get("pixel_values") is None and not inputs.get("mm_encoder_outputs")):
+            return torch.zeros_like(image)
+        if self.family.patches is None:
+            return image
+        return image.masked_scatter(image, self.family.patches(self.hf, inputs).to(ids.device))
 
     # -- items in, answers out ----------------------------------------------------------------------------------------
 
@@ -113,12 +114,19 @@ class LostModel:
             raise ValueError("no items to encode: expected at least one")
         texts = [self.processor.apply_chat_template(_messages(item), add_generation_prompt=True) for item in items]
         images = [image for item in items for image in item.images] or None
-        encoded = self.processor(text=texts, images=images, return_tensors="pt", padding=True)
+        bos = self.processor.tokenizer.bos_token  # written by some chat templates, else to be added
+        encoded = self.processor(
+            text=texts,
+            images=images,
+            return_tensors="pt",
+            padding=True,
+            add_special_tokens=not (bos and texts[0].startswith(bos)),
+        )
         encoded.pop("token_type_ids", None)
         tensors = {
             k: v.to(self.device, self.dtype) if v.is_floating_point() else v.to(self.device) for k, v in encoded.items()
         }
-        return Batch(tensors, tuple(item.uid for item in items), tensors["input_ids"] == self.image_token_id)
+        return Batch(tensors, tuple(item.uid for item in items), self.visual(tensors["input_ids"], tensors))
 
     @torch.inference_mode()
     def forward(self, batch: Batch, **kwargs: Any) -> Any:
@@ -196,39 +204,96 @@ def check_device(device: str) -> torch.device:
     return chosen
 
 
-def load_model(name: str | Path, device: str = "cpu", dtype: str = "float32") -> LostModel:
+def load_model(name: str | Path, device: str = "cpu", dtype: str = "auto", quantization: Any = None) -> LostModel:
     """Load a model.
+
+    Mistakes are found before any weights are read.
 
     Parameters
     ----------
     name : str or Path
-        A shipped mini model (``"mini-llava-1.5"``), a folder in hub format, or a hub id. Weights come from safetensors
-        only, and no code that comes with a model is run.
+        A shipped mini model (``"mini-llava-1.5"``), a folder in hub format, or a hub id (``lostlib models`` lists those
+        that were thought of). Weights come from safetensors only, and no code that comes with a model is run.
     device : str
-        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"`` or ``"auto"``.
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or ``"auto"``: the best there is, and all GPUs together for a
+        model that one does not hold (this needs the package accelerate).
     dtype : str
-        ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        ``"float32"``, ``"bfloat16"``, ``"float16"``, or ``"auto"``: bfloat16 for the hub checkpoints of
+        `lostlib models`, else float32.
+    quantization : transformers quantization config, optional
+        Handed on as it is, for example ``transformers.BitsAndBytesConfig(load_in_4bit=True)``; needs accelerate and
+        the packages that transformers asks for. AWQ checkpoints carry theirs.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}{nearest(dtype, DTYPES)}")
+    if dtype not in (names := ("auto", *DTYPES)):
+        raise ValueError(f"dtype {dtype!r} is not one of {', '.join(names)}{nearest(dtype, names)}")
     place = check_device(device)
-    folder = paths.MODELS / str(name) if str(name) in shipped() else Path(name)
-    if not folder.is_dir() and "/" not in str(name):
-        there = ", ".join(shipped()) or "none"
+    source, card = _source(str(name))
+    revision = card.revision if card else None
+    config = _config(str(name), source, revision)
+    chosen = DTYPES[dtype if dtype != "auto" else card.dtype if card else "float32"]
+    extra = {} if quantization is None else {"quantization_config": quantization}
+    if spread := _spread(device, place, config, chosen, bool(extra)):
+        extra["device_map"] = spread
+    processor = load_processor(source, FAMILIES[config.model_type], revision)
+    hf: Any = AutoModelForImageTextToText.from_pretrained(
+        source, dtype=chosen, revision=revision, use_safetensors=True, trust_remote_code=False, **extra
+    )
+    if isinstance(source, Path):
+        named, weights = source.name, paths.weights_hash(source)
+    else:
+        named, weights = source, str(getattr(hf.config, "_commit_hash", None) or "unknown")
+    return LostModel(hf if spread else hf.to(place), processor, named, weights)
+
+
+def _source(name: str) -> tuple[Path | str, Card | None]:
+    """The folder or hub id that a name means, and its row in the table if it has one."""
+    folder = paths.MODELS / name if name in shipped() else Path(name)
+    if folder.is_dir():
+        if not any(folder.glob("*.safetensors")):
+            raise ValueError(f"{folder} has no *.safetensors: weights are read from that format only")
+        return folder, CARDS.get(name)
+    if "/" not in name:
         raise ValueError(
-            f"no model {str(name)!r}: neither shipped ({there}), nor a folder, nor a hub id{nearest(name, shipped())}"
+            f"no model {name!r}: neither shipped ({', '.join(shipped()) or 'none'}), nor a folder, nor a hub id"
+            f"{nearest(name, [*shipped(), *CARDS])}"
         )
-    source = folder if folder.is_dir() else str(name)
-    kind = AutoConfig.from_pretrained(source).model_type
-    if kind not in FAMILIES:
-        raise ValueError(f"{name}: models of type {kind!r} are not known here; there are {', '.join(FAMILIES)}")
-    hf: Any = AutoModelForImageTextToText.from_pretrained(source, dtype=DTYPES[dtype], use_safetensors=True)
-    weights = (
-        paths.weights_hash(folder) if folder.is_dir() else str(getattr(hf.config, "_commit_hash", None) or "unknown")
-    )
-    return LostModel(
-        hf.to(place), AutoProcessor.from_pretrained(source), folder.name if folder.is_dir() else str(name), weights
-    )
+    return name, CARDS.get(name)
+
+
+def _config(name: str, source: Path | str, revision: str | None) -> Any:
+    """The configuration, of a family we know."""
+    try:
+        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"no configuration of {name!r} is to be had, here or on the hub{nearest(name, CARDS)} ({reason})"
+        ) from error
+    if config.model_type not in FAMILIES:
+        raise ValueError(
+            f"{name}: models of type {config.model_type!r} are not known here; there are {', '.join(FAMILIES)}"
+        )
+    return config
+
+
+def _spread(device: str, place: torch.device, config: Any, dtype: torch.dtype, quantized: bool) -> Any:
+    """The device map for accelerate; None where the model goes to one device as it is."""
+    if quantized or getattr(config, "quantization_config", None) is not None:
+        why = "quantized weights need"
+    elif device == "auto" and place.type == "cuda" and _size(config, dtype) > torch.cuda.mem_get_info(place)[0]:
+        why = "a model that one GPU does not hold needs"
+    else:
+        return None
+    if not find_spec("accelerate"):
+        raise ImportError(f"{why} the package accelerate: pip install accelerate")
+    return "auto" if device == "auto" else {"": place}
+
+
+def _size(config: Any, dtype: torch.dtype) -> int:
+    """Bytes of a model's weights, found without making any."""
+    with torch.device("meta"):
+        parameters = AutoModelForImageTextToText.from_config(config).parameters()
+    return sum(p.numel() for p in parameters) * dtype.itemsize
 
 
 def wrap(hf_model: Any, processor: Any, name: str | None = None) -> LostModel:

@@ -17,5 +17,7 @@ def weights_hash(folder: Path) -> str:
     """The first 16 hex digits of SHA-256 over a folder's safetensors files, in name order; "unknown" without any."""
     digest, files = hashlib.sha256(), sorted(folder.glob("*.safetensors"))
     for file in files:
-        digest.update(file.read_bytes())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 24):  # a shard may be larger than the memory
+                digest.update(block)
     return digest.hexdigest()[:16] if files else "unknown"

@@ -1,0 +1,78 @@
+"""What differs between families of vision-language models: one row each, and the two things a row cannot say.
+
+Those are which image tokens are patches (LLaVA-NeXT puts a newline after every row of its tiles), and a processor that
+needs torchvision for videos we never show it (Qwen2.5-VL).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoProcessor
+from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
+from transformers.models.qwen2_5_vl import processing_qwen2_5_vl
+
+Inputs = Mapping[str, Any]  # keyword arguments of a call of the model
+
+
+def anyres_patches(hf: Any, inputs: Inputs) -> Tensor:
+    """Which of a call's image tokens (in reading order, all images after another) are patches and not newlines.
+
+    The model's own packing says so: it is given tiles of ones and a newline of zero. `generate` encodes the images
+    before it calls the model and hands on features without sizes; a newline there is what equals the newline parameter.
+
+    Returns
+    -------
+    Tensor
+        (image tokens,) bool.
+    """
+    newline = hf.model.image_newline
+    if (encoded := (inputs.get("mm_encoder_outputs") or {}).get("image")) is not None:
+        features = torch.cat(list(encoded.pooler_output))  # (image tokens, H)
+        return (features != newline.to(features)).any(-1)
+    sizes, config, vision = inputs["image_sizes"], hf.config, hf.config.vision_config
+    tokens = (vision.image_size // vision.patch_size) ** 2  # of one tile
+    tiles = [
+        torch.ones(image_size_to_num_patches(size, config.image_grid_pinpoints, vision.image_size), tokens, 1)
+        for size in sizes
+    ]
+    packed, _ = hf.model.pack_image_features(
+        tiles, sizes, config.vision_feature_select_strategy, image_newline=torch.zeros(1)
+    )
+    return torch.cat(packed)[:, 0].bool()
+
+
+@dataclass(frozen=True)
+class Family:
+    """Where a family of transformers models keeps what we watch and change; names inside a decoder layer are alike."""
+
+    layers: str = "model.language_model.layers"
+    attention: str = "self_attn"
+    mid_norm: str = "post_attention_layernorm"  # its input is resid_mid
+    mlp: str = "mlp"
+    image_token: str = "image_token_id"  # in the config
+    patches: Callable[[Any, Inputs], Tensor] | None = None  # which image tokens are patches; None: all
+    videos: bool = False  # the processor has a video part
+
+
+FAMILIES = {"llava": Family(), "llava_next": Family(patches=anyres_patches), "qwen2_5_vl": Family(videos=True)}
+
+
+class Qwen2_5_VLProcessor(processing_qwen2_5_vl.Qwen2_5_VLProcessor):
+    """Qwen2.5-VL's processor without its video part, which needs torchvision; it bears the name it is saved under."""
+
+    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **kwargs: Any):
+        super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
+
+
+def load_processor(source: str | Path, family: Family, revision: str | None = None) -> Any:
+    """The processor of a folder or hub id; without torchvision, one that takes images only."""
+    images_only = family.videos and find_spec("torchvision") is None
+    kind: Any = Qwen2_5_VLProcessor if images_only else AutoProcessor
+    return kind.from_pretrained(source, revision=revision, trust_remote_code=False)

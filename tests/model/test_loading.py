@@ -1,0 +1,194 @@
+"""The table of checkpoints against the real classes, and loading: what a user gets wrong is found before weights."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import tiny
+import torch
+from transformers import AutoModelForImageTextToText, LlavaConfig, LlavaNextConfig, Qwen2_5_VLConfig
+from typer.testing import CliRunner
+
+import lostlib
+from lostlib import models, paths, zoo
+from lostlib.cli import app
+from lostlib.families import FAMILIES
+
+HUB = [card for card in zoo.CARDS.values() if "/" in card.id]
+CLIP_L = {
+    "model_type": "clip_vision_model", "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
+    "num_attention_heads": 16, "image_size": 336, "patch_size": 14, "projection_dim": 768,
+}  # fmt: skip
+
+
+def config(card: zoo.Card):
+    """The full-size configuration that a row of the table describes."""
+    text = {
+        "hidden_size": card.hidden, "intermediate_size": card.mlp, "num_hidden_layers": card.layers,
+        "num_attention_heads": card.heads, "num_key_value_heads": card.kv_heads, "vocab_size": card.vocab,
+    }  # fmt: skip
+    if card.family == "qwen2_5_vl":
+        text["rope_parameters"] = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]}
+        mlp = 3420 if card.hidden < 5000 else 3456
+        vision = {"hidden_size": 1280, "intermediate_size": mlp, "out_hidden_size": card.hidden}
+        return Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings="3B" in card.id)
+    kind = {"[INST]": "mistral", "ChatML": "llama" if "34b" in card.id else "qwen2"}.get(card.prompt, "llama")
+    family = LlavaConfig if card.family == "llava" else LlavaNextConfig
+    return family(text_config={"model_type": kind, **text}, vision_config=CLIP_L)
+
+
+def test_the_table_has_every_checkpoint() -> None:
+    plain = [card for card in HUB if card.quantization is None]
+    assert [sum(card.family == family for card in plain) for family in FAMILIES] == [2, 7, 4]
+    assert {card.id for card in HUB if card.quantization} == {
+        f"{card.id}-AWQ" for card in plain if card.family == "qwen2_5_vl"
+    }
+    assert all(set(card.unconfirmed) <= set(zoo.Card.__dataclass_fields__) for card in HUB)
+
+
+@pytest.mark.parametrize("card", [card for card in HUB if card.quantization is None], ids=lambda card: card.id)
+def test_parameters_are_those_of_the_real_classes(card: zoo.Card) -> None:
+    assert models._size(config(card), torch.bfloat16) == 2 * card.parameters
+    assert card.gigabytes == 2 * card.parameters / 1e9
+
+
+@pytest.mark.parametrize("name", models.shipped())
+def test_a_shipped_model_is_its_row(name: str) -> None:
+    card, held = zoo.CARDS[name], json.loads((paths.MODELS / name / "config.json").read_text())
+    text = held["text_config"]
+    assert held["model_type"] == card.family
+    for ours, theirs in (
+        ("layers", "num_hidden_layers"), ("heads", "num_attention_heads"), ("kv_heads", "num_key_value_heads"),
+        ("hidden", "hidden_size"), ("mlp", "intermediate_size"), ("vocab", "vocab_size"),
+    ):  # fmt: skip
+        assert getattr(card, ours) == text[theirs]
+    model = lostlib.load_model(name)
+    assert sum(p.numel() for p in model.hf.parameters()) == card.parameters
+    assert model.dtype == models.DTYPES[card.dtype]
+
+
+def test_memory_of_four_bits_lies_between_a_quarter_and_a_half() -> None:
+    for card in HUB:
+        if card.quantization:
+            full = zoo.CARDS[card.id.removesuffix("-AWQ")]
+            assert 0.25 < card.gigabytes / full.gigabytes < 0.5
+
+
+def test_what_fits() -> None:
+    card = zoo.CARDS["Qwen/Qwen2.5-VL-7B-Instruct"]  # 16.6 GB of weights
+    awq = zoo.CARDS["Qwen/Qwen2.5-VL-7B-Instruct-AWQ"]
+    assert zoo.fits(card, {"cpu": 64, "cuda:0": 24}) == "one GPU"
+    assert zoo.fits(card, {"cpu": 64, "cuda:0": 12, "cuda:1": 12}) == "all GPUs"
+    assert zoo.fits(card, {"cpu": 24, "cuda:0": 8}) == "cpu"
+    assert zoo.fits(card, {"cpu": 8}) == "no"
+    assert zoo.fits(awq, {"cpu": 64}) == "no"
+    assert zoo.fits(awq, {"cpu": 8, "cuda:0": 10}) == "one GPU"
+
+
+def test_the_table_needs_no_torch() -> None:
+    script = "import sys, lostlib.zoo; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_the_command_lists_all_of_it() -> None:
+    shown = CliRunner().invoke(app, ["models"])
+    assert shown.exit_code == 0
+    assert all(card.id in shown.output for card in HUB)
+    assert "80?" in shown.output
+    assert "fits" in CliRunner().invoke(app, ["models", "--help"]).output
+
+
+# ---- mistakes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading weights fails this test."""
+    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", lambda *_, **__: pytest.fail("weights read"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tiny.make("qwen2_5_vl", tmp_path / "tiny-qwen")
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_names_that_mean_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=r"no model 'mini-lava'.*did you mean 'mini-llava-1\.5'"):
+        lostlib.load_model("mini-lava")
+
+    def offline(*_, **__):
+        raise OSError("We couldn't connect\nto anything")
+
+    monkeypatch.setattr(models.AutoConfig, "from_pretrained", offline)
+    with pytest.raises(ValueError, match=r"did you mean 'Qwen/Qwen2\.5-VL-7B-Instruct'\? \(We couldn't connect\)"):
+        lostlib.load_model("Qwen/Qwen2.5-VL-7B-Instuct")
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_folders_that_cannot_be_loaded(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"no \*\.safetensors"):
+        lostlib.load_model(folder)
+    (folder / "pytorch_model.bin").rename(folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"model_type": "qwen2_vl"}))
+    with pytest.raises(ValueError, match="'qwen2_vl' are not known here; there are llava, llava_next, qwen2_5_vl"):
+        lostlib.load_model(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(ValueError, match="no configuration"):
+        lostlib.load_model(folder)
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_parameters_that_cannot_be(folder: Path) -> None:
+    with pytest.raises(ValueError, match="did you mean 'bfloat16'"):
+        lostlib.load_model(folder, dtype="bfloat6")
+    with pytest.raises(ValueError, match="not to be had here"):
+        lostlib.load_model(folder, device="cuda:99")
+
+
+def test_what_needs_accelerate_says_so_or_hands_it_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quantized weights and models larger than a GPU: an error without accelerate, a map with it."""
+    asked: dict = {}
+
+    def read(source, **kwargs):
+        asked.update(kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", read)
+    monkeypatch.setattr(models, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match="quantized weights need the package accelerate: pip install accelerate"):
+        lostlib.load_model(folder, quantization=SimpleNamespace())
+    assert not asked
+    monkeypatch.setattr(models, "find_spec", lambda name: name)
+    given = SimpleNamespace()
+    with pytest.raises(KeyboardInterrupt):
+        lostlib.load_model(folder, quantization=given)
+    assert asked["quantization_config"] is given
+    assert asked["device_map"] == {"": torch.device("cpu")}
+    assert asked["use_safetensors"] is True
+    assert asked["trust_remote_code"] is False
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 1000))
+    cuda = torch.device("cuda:0")
+    held = models._config("tiny", folder, None)
+    assert models._spread("auto", cuda, held, torch.bfloat16, False) == "auto"
+    assert models._spread("cuda:0", cuda, held, torch.bfloat16, False) is None
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**9, 10**9))
+    assert models._spread("auto", cuda, held, torch.bfloat16, False) is None
+
+
+def test_loading_in_bfloat16_and_wrapping(folder: Path) -> None:
+    model = lostlib.load_model(folder, dtype="bfloat16", device="auto")
+    assert model.dtype == torch.bfloat16
+    assert model.name == "tiny-qwen"
+    assert model.weights == paths.weights_hash(folder)
+    again = lostlib.wrap(model.hf, model.processor, "mine")
+    items = tiny.items()
+    batch = model.encode(items)
+    assert torch.equal(again.forward(batch).logits, model.forward(batch).logits)
+    assert model.forward(batch).logits.isfinite().all()
