@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lostlib.benchmarks.extractors import integer
+from lostlib.benchmarks.extractors.own import integer
 from lostlib.benchmarks.items import Item
 
 GROUP = "task"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lostlib import stats
-from lostlib.benchmarks.extractors import yes_no
+from lostlib.benchmarks.extractors.own import yes_no
 from lostlib.benchmarks.items import Item
 
 GROUP = "category"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lostlib.benchmarks.extractors import letter
+from lostlib.benchmarks.extractors.own import letter
 from lostlib.benchmarks.items import Item
 
 GROUP = "n_options"
