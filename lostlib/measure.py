@@ -47,18 +47,19 @@ def answers(
     intervention: str = "none",
     seed: int = 0,
     batch_size: int = 64,
-    max_new_tokens: int = 8,
+    max_new_tokens: int | None = None,
 ) -> pd.DataFrame:
     """Greedy answers under an intervention.
 
     Columns: item, cluster, group (the benchmark's category), gold, raw (what the model said), parsed (null where
-    nothing can be read), correct.
+    nothing can be read), correct. Answers have as many new tokens as the benchmark needs, unless told otherwise.
     """
+    tokens = max_new_tokens or benchmark.max_new_tokens
     raw: list[str] = []
     with intervene(model, intervention, seed):
         for part in batches(benchmark.items, batch_size, f"{benchmark.name} {intervention}"):
-            raw += model.answer(part, max_new_tokens, batch_size)
-    items, parsed = benchmark.items, benchmark.parse(benchmark.items, raw)
+            raw += model.answer(part, tokens, batch_size)
+    items, marks = benchmark.items, benchmark.mark(benchmark.items, raw)
     return pd.DataFrame(
         {
             "item": [item.uid for item in items],
@@ -66,8 +67,8 @@ def answers(
             "group": [item.meta[benchmark.rules.GROUP] for item in items],
             "gold": [item.answer for item in items],
             "raw": raw,
-            "parsed": pd.Series(parsed, dtype="str"),
-            "correct": [answer == item.answer for answer, item in zip(parsed, items, strict=True)],
+            "parsed": pd.Series([mark.parsed for mark in marks], dtype="str"),
+            "correct": [mark.right for mark in marks],
         }
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 Options = Mapping[str, str | None] | None
 Extractor = Callable[[str, Options], str | None]
@@ -62,11 +62,19 @@ def letter(answer: str, options: Options = None) -> str | None:
     text = final(answer)
     if alone := re.fullmatch(r"[\W_]*([A-Za-z])[\W_]*", text):
         return alone[1].upper() if alone[1].upper() in letters else None
-    capitals = re.findall(r"(?<![A-Za-z])([A-Z])(?![A-Za-z'’])", _PRONOUN.sub("", text))
-    named = {capital for capital in capitals if capital in letters}
-    if named:
-        return named.pop() if len(named) == 1 else None
+    if found := set(named(text, letters)):
+        return found.pop() if len(found) == 1 else None
     return by_text(text, options or {})
+
+
+def named(text: str, letters: Sequence[str]) -> list[str]:
+    """The options' letters that stand alone in a text, in order: capitals, and small ones in brackets.
+
+    >>> named("(b), not A: a Dog", "ABCD")
+    ['B', 'A']
+    """
+    found = re.findall(r"\(([A-Za-z])\)|(?<![A-Za-z])([A-Z])(?![A-Za-z'’])", _PRONOUN.sub("", text))
+    return [letter for pair in found if (letter := "".join(pair).upper()) in letters]
 
 
 def by_text(text: str, options: Mapping[str, str | None]) -> str | None:
