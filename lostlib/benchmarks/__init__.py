@@ -2,7 +2,7 @@
 
 Each benchmark is a small file; a mini benchmark is its namesake's file fed with rows of the mini world. What such a
 file (the benchmark's rules) has: `to_item`, how a row becomes an item; `KINDS` of answers; `GROUP`, `BREAKDOWNS`, what
-scores are broken down by; `STRATUM`, `UNIT`, how subsets are drawn; `SOURCES`, `EXPECTED`, `IMAGES`, where the rows are,
+scores are broken down by; `STRATUM`, `UNIT`, how subsets are drawn; `SOURCES`, `EXPECTED`, `IMAGES`, where rows are,
 how many, and which columns are pictures; `TOKENS`, how long answers may be; and where needed `mark`, `judged` and
 `extra_scores`. Nothing here needs torch.
 """
