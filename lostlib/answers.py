@@ -19,6 +19,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -50,22 +51,30 @@ def plan(items: Sequence[Item], batch_size: int, merge: bool) -> Plan:
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     first: dict[tuple, int] = {}
-    asked_as = [first.setdefault(_content(item) if merge else (item.uid,), i) for i, item in enumerate(items)]
-    order = sorted(set(asked_as), key=lambda i: (-_pixels(items[i]), -len(items[i].prompt), items[i].uid))
+    looks = [_look(item) for item in items]
+    asked_as = [
+        first.setdefault(look if merge else (item.uid,), i)
+        for i, (item, look) in enumerate(zip(items, looks, strict=True))
+    ]
+    order = sorted(set(asked_as), key=lambda i: (-looks[i].pixels, -len(items[i].prompt), items[i].uid))
     batches = tuple(tuple(order[i : i + batch_size]) for i in range(0, len(order), batch_size))
     return Plan(batches, tuple(asked_as))
 
 
-def _pixels(item: Item) -> int:
-    return sum(image.width * image.height for image in item.images)
+class _Look(NamedTuple):
+    """What makes two items the same question, and how long it is."""
+
+    content: str
+    pixels: int
 
 
-def _content(item: Item) -> tuple:
-    """What makes two items the same question; an item whose picture cannot be read is like no other."""
+def _look(item: Item) -> _Look:
+    """An item whose pictures cannot be read is like no other."""
     try:
-        return (item.prompt, *((i.mode, i.size, hashlib.sha256(i.tobytes()).hexdigest()) for i in item.images))
+        pictures = [(i.mode, i.size, hashlib.sha256(i.tobytes()).hexdigest()) for i in item.images]
     except OSError:
-        return (item.uid,)
+        return _Look(f"unreadable {item.uid}", 0)
+    return _Look(repr((item.prompt, pictures)), sum(width * height for _, (width, height), _ in pictures))
 
 
 def answers(
@@ -74,7 +83,7 @@ def answers(
     intervention: str = "none",
     seed: int = 0,
     batch_size: int = 64,
-    max_new_tokens: int = 8,
+    max_new_tokens: int | None = None,
     work: Path | None = None,
 ) -> pd.DataFrame:
     """Greedy answers under an intervention.
@@ -87,7 +96,8 @@ def answers(
         As for `intervene`. Where the seed matters, every item is asked for itself, since draws are keyed by its id.
     batch_size : int
         Items at once, to begin with.
-    max_new_tokens : int
+    max_new_tokens : int, optional
+        As many as the benchmark needs by default.
     work : Path, optional
         Folder of finished shards: with one, a run that was killed goes on where it was.
 
@@ -100,8 +110,9 @@ def answers(
     """
     items, chosen = benchmark.items, Intervention.parse(intervention)
     planned = plan(items, batch_size, merge=not chosen.random)
-    asker = _Asker(model, max_new_tokens)
-    shards, folder = planned.shards, work and work / _digest(items, planned, max_new_tokens)
+    tokens = max_new_tokens or benchmark.max_new_tokens
+    asker = _Asker(model, tokens)
+    shards, folder = planned.shards, work and work / _digest(items, planned, tokens)
     files = [folder and folder / f"{i:05d}-of-{len(shards):05d}.parquet" for i in range(len(shards))]
     sizes, frames = [sum(map(len, batches)) for batches in shards], []
     done = sum(size for size, file in zip(sizes, files, strict=True) if file and file.exists())
@@ -125,7 +136,7 @@ def answers(
 
 
 def _table(benchmark: Benchmark, said: pd.DataFrame) -> pd.DataFrame:
-    items, parsed = benchmark.items, benchmark.parse(benchmark.items, said["raw"].tolist())
+    items, marks = benchmark.items, benchmark.mark(benchmark.items, said["raw"].tolist())
     return pd.DataFrame(
         {
             "item": [item.uid for item in items],
@@ -133,8 +144,8 @@ def _table(benchmark: Benchmark, said: pd.DataFrame) -> pd.DataFrame:
             "group": [item.meta[benchmark.rules.GROUP] for item in items],
             "gold": [item.answer for item in items],
             "raw": said["raw"],
-            "parsed": pd.Series(parsed, dtype="str"),
-            "correct": [answer == item.answer for answer, item in zip(parsed, items, strict=True)],
+            "parsed": pd.Series([mark.parsed for mark in marks], dtype="str"),
+            "correct": [mark.right for mark in marks],
             "logprob": said["logprob"].astype("float32"),
             "prompt_tokens": said["prompt_tokens"].astype("int32"),
             "answer_tokens": said["answer_tokens"].astype("int32"),

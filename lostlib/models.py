@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from lostlib import attention, paths
-from lostlib.benchmarks.items import Item
+from lostlib.benchmarks.items import PLACE, Item
 from lostlib.families import FAMILIES, Inputs, load_processor
 from lostlib.names import nearest
 from lostlib.zoo import CARDS, Card
@@ -174,9 +174,12 @@ class LostModel:
 
 
 def _messages(item: Item) -> list[dict]:
-    """One user turn: the images, then the text."""
-    images = [{"type": "image"} for _ in item.images]
-    return [{"role": "user", "content": [*images, {"type": "text", "text": item.prompt}]}]
+    """One user turn: the images where the prompt has places for all of them, otherwise before the text."""
+    pieces = item.prompt.split(PLACE)
+    if len(pieces) != len(item.images) + 1:
+        pieces = [""] * len(item.images) + [item.prompt]
+    parts = [part for text in pieces for part in ({"type": "image"}, {"type": "text", "text": text})][1:]
+    return [{"role": "user", "content": [part for part in parts if part.get("text") != ""]}]
 
 
 # ---- loading --------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Intervals: bootstrap over clusters of items that share an image; paired where two runs answer the same items.
+"""Intervals and tests: bootstrap over clusters of items that share an image, paired where two runs answer the same.
 
 scipy does the resampling. Every score here is a ratio of sums over items (accuracy, precision, recall, F1), so a
 cluster enters as its two sums, and resampling clusters keeps questions about one image together.
@@ -6,6 +6,7 @@ cluster enters as its two sums, and resampling clusters keeps questions about on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -77,6 +78,106 @@ def difference(after: ArrayLike, before: ArrayLike, clusters: ArrayLike | None =
         return Estimate(value, value, value)
     low, high = _interval((sums, counts), lambda a, b, axis: a.sum(axis) / b.sum(axis), seed)
     return Estimate(value, low, high)
+
+
+def combined(
+    parts: Sequence[tuple[ArrayLike, ArrayLike, ArrayLike]], weights: Sequence[float], seed: int = 0
+) -> Estimate:
+    """sum_k weights[k] * sum(numerators_k) / sum(denominators_k), all ratios over the same resampled clusters.
+
+    A part is a ratio: numerators, denominators and clusters of its entries. Weights 1/K give the mean of K ratios (the
+    mean F1 of POPE's categories), weights 1 and -1 a paired difference of two (the F1 of two runs over the same items).
+    A ratio with nothing to divide by counts as 0 in a resample, and makes the value nan when it is so in the data.
+
+    >>> combined([([1, 1], [1, 1], ["a", "b"]), ([1, 0], [1, 1], ["a", "b"])], [1, -1]).value
+    0.5
+    """
+    if len(parts) != len(weights):
+        raise ValueError(f"{len(parts)} ratios but {len(weights)} weights")
+    labels = np.unique(np.concatenate([np.asarray(clusters) for _, _, clusters in parts]))
+    sums = tuple(
+        np.bincount(np.searchsorted(labels, clusters), np.asarray(side, dtype=np.float64), len(labels)).astype(float)
+        for top, bottom, clusters in parts
+        for side in (top, bottom)
+    )
+
+    def statistic(*data: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+        totals = [values.sum(axis) for values in data]
+        shares = [
+            np.divide(top, bottom, out=np.zeros_like(top, dtype=np.float64), where=bottom != 0)
+            for top, bottom in zip(totals[::2], totals[1::2], strict=True)
+        ]
+        return np.tensordot(np.asarray(weights, dtype=np.float64), np.stack(shares), axes=1)
+
+    if any(bottom.sum() == 0 for bottom in sums[1::2]):
+        return Estimate(float("nan"), float("nan"), float("nan"))
+    value = float(statistic(*sums))
+    if len(sums[0]) == 1 or all(np.ptp(values) == 0 for values in sums):
+        return Estimate(value, value, value)
+    return Estimate(value, *_interval(sums, statistic, seed))
+
+
+def over_seeds(values: ArrayLike) -> Estimate:
+    """The mean of one value per seed with its 95 % t interval: how much a random intervention's draw matters.
+
+    It says nothing about other items: the runs share them. With one seed there is a value and no interval (nan).
+
+    >>> print(over_seeds([0.70, 0.72, 0.71]))
+    0.710 [0.685, 0.735]
+    """
+    seeds = np.asarray(values, dtype=np.float64)
+    if seeds.ndim != 1 or len(seeds) == 0:
+        raise ValueError(f"expected one value per seed, got an array of shape {seeds.shape}")
+    value = float(seeds.mean())
+    if len(seeds) == 1:
+        return Estimate(value, float("nan"), float("nan"))
+    if np.ptp(seeds) == 0:
+        return Estimate(value, value, value)
+    found = scipy_stats.ttest_1samp(seeds, 0).confidence_interval(0.95)
+    return Estimate(value, float(found.low), float(found.high))
+
+
+class Changes(NamedTuple):
+    """Items that are right in one of two runs alone, and the exact two-sided p of McNemar's test."""
+
+    lost: int
+    gained: int
+    p: float
+
+
+def mcnemar(after: ArrayLike, before: ArrayLike) -> Changes:
+    """Did the answers get worse or better? McNemar's exact test on items answered in both runs, in the same order.
+
+    Under the null hypothesis an item that changes is lost or gained with probability one half, whatever its image: the
+    test takes items as independent, so where many share an image, `difference` with its clusters is the safer word.
+
+    >>> mcnemar([1, 0, 0, 0, 1], [1, 1, 1, 1, 0])
+    Changes(lost=3, gained=1, p=0.625)
+    """
+    now, then = np.asarray(after, dtype=bool), np.asarray(before, dtype=bool)
+    if now.shape != then.shape:
+        raise ValueError(f"a paired test needs the same items in both runs, got {now.shape} and {then.shape} values")
+    lost, gained = int((then & ~now).sum()), int((now & ~then).sum())
+    p = float(scipy_stats.binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
+    return Changes(lost, gained, p)
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """Holm's adjusted p values (1979), in the given order: those at most 0.05 are rejected at 5 % for the whole table.
+
+    nan stays nan and is not counted as a test.
+
+    >>> holm([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    tests = np.flatnonzero(~np.isnan(p))
+    if ((p[tests] < 0) | (p[tests] > 1)).any():
+        raise ValueError(f"p values lie in [0, 1], got {p.tolist()}")
+    order = tests[np.argsort(p[tests], kind="stable")]
+    adjusted = np.full(p.shape, np.nan)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
+    return adjusted
 
 
 def _interval(data: tuple, statistic: object, seed: int) -> tuple[float, float]:

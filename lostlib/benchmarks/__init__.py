@@ -1,21 +1,37 @@
 """Benchmarks: rows -> items, prompts, answer extraction, scores.
 
-Each benchmark is a small file; a mini benchmark is its namesake's file fed with rows of the mini world. Nothing here
-needs torch.
+Each benchmark is a small file; a mini benchmark is its namesake's file fed with rows of the mini world. What such a
+file (the benchmark's rules) has: `to_item`, how a row becomes an item; `KINDS` of answers; `GROUP`, `BREAKDOWNS`, what
+scores are broken down by; `STRATUM`, `UNIT`, how subsets are drawn; `SOURCES`, `EXPECTED`, `IMAGES`, where rows are,
+how many, and which columns are pictures; `TOKENS`, how long answers may be; and where needed `mark`, `judged` and
+`extra_scores`. Nothing here needs torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lostlib import stats
-from lostlib.benchmarks import mathvista, mini, pope, realworldqa
-from lostlib.benchmarks.items import Item
+from lostlib.benchmarks import (
+    hallusionbench,
+    hub,
+    mathvista,
+    mini,
+    mmmu,
+    pope,
+    prompts,
+    realworldqa,
+    scoring,
+    threedsr,
+    vmcbench,
+)
+from lostlib.benchmarks.items import Item, Pictures
+from lostlib.benchmarks.scoring import Judge, Mark
 from lostlib.names import nearest
 
 if TYPE_CHECKING:
@@ -23,14 +39,30 @@ if TYPE_CHECKING:
 
 SIZE = 1000  # items of a mini benchmark when n is not given
 NAMESAKES: dict[str, ModuleType] = {"mini-pope": pope, "mini-realworldqa": realworldqa, "mini-mathvista": mathvista}
-VERSIONS = dict.fromkeys(NAMESAKES, "1")  # raised whenever an item, prompt or answer changes
+HUB: dict[str, ModuleType] = {
+    "pope": pope,
+    "3dsrbench": threedsr,
+    "realworldqa": realworldqa,
+    "mmmu": mmmu,
+    "vmcbench": vmcbench,
+    "mathvista": mathvista,
+    "hallusionbench": hallusionbench,
+}
+RULES = NAMESAKES | HUB
+VERSIONS = dict.fromkeys(RULES, "1")  # raised whenever an item, prompt or answer changes
+MINI_TOKENS = 8  # enough for every answer of the mini world
 
 __all__ = ["Benchmark", "Item", "load_benchmark"]
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark's items and how they are scored."""
+    """A benchmark's items and how they are scored.
+
+    version   of our items; also says the variant and the prompts where they are not the default ones
+    seed      of the subset, or of the items themselves for a mini benchmark
+    origin    where the rows are from: data set id, revision, configs and splits, or a folder
+    """
 
     name: str
     version: str
@@ -38,6 +70,8 @@ class Benchmark:
     rows: list[dict[str, Any]]
     items: tuple[Item, ...]
     rules: ModuleType
+    origin: str = "mini world"
+    style: prompts.Style = prompts.DEFAULT
 
     def __repr__(self) -> str:
         return f"Benchmark({self.name} version {self.version}, seed {self.seed}, {len(self.items)} items)"
@@ -47,9 +81,10 @@ class Benchmark:
         """The rows as a `datasets.Dataset`, images as its Image feature."""
         from datasets import Dataset, Image
 
-        made = Dataset.from_list(self.rows)
-        for column in ("image", "decoded_image"):
-            if column in made.column_names and not isinstance(self.rows[0][column], str):
+        plain = [{k: v.value if isinstance(v, hub.Stored) else v for k, v in row.items()} for row in self.rows]
+        made = Dataset.from_list(plain)
+        for column in self.rules.IMAGES:
+            if column in made.column_names:
                 made = made.cast_column(column, Image())
         return made
 
@@ -58,47 +93,107 @@ class Benchmark:
         """Expected accuracy of guessing: one over the options, one half for yes or no, 0 for numbers."""
         return float(np.mean([1 / len(i.options) if i.options else 0.5 * (i.kind == "yesno") for i in self.items]))
 
-    def parse(self, items: Sequence[Item], answers: Sequence[str]) -> list[str | None]:
-        """The answer given in each text, by this benchmark's extractor; None where there is none."""
+    @property
+    def max_new_tokens(self) -> int:
+        """Tokens an answer may need under this benchmark's prompts."""
+        if self.name in NAMESAKES:
+            return MINI_TOKENS
+        return self.rules.TOKENS.get(self.style.profile, self.rules.TOKENS["default"])
+
+    def mark(
+        self, items: Sequence[Item], answers: Sequence[str], extractor: str | None = None, judge: Judge | None = None
+    ) -> list[Mark]:
+        """For each raw answer what is read from it (None where nothing can be) and whether that is right.
+
+        Parameters
+        ----------
+        items : sequence of Item
+        answers : sequence of str
+            What the model said, one answer an item.
+        extractor : str, optional
+            A name of `extractors.EXTRACTORS` to read with, for the kinds of items it is for; ours by default.
+        judge : callable, optional
+            ``judge(item, answer) -> str``: the short answer in a long one, for benchmarks whose published numbers use a
+            judge (MathVista).
+        """
         if len(items) != len(answers):
             raise ValueError(f"{len(items)} items but {len(answers)} answers")
-        return [self.rules.EXTRACTOR(answer, item.options) for item, answer in zip(items, answers, strict=True)]
+        if extractor is not None:
+            scoring.check_extractor(extractor, items)
+        pairs = zip(items, answers, strict=True)
+        if judge is None:
+            mark = getattr(self.rules, "mark", scoring.mark)
+            return [mark(item, answer, extractor) for item, answer in pairs]
+        if not hasattr(self.rules, "judged"):
+            raise ValueError(f"{self.name} is scored without a judge")
+        return [self.rules.judged(item, answer, judge) for item, answer in pairs]
 
-    def score(self, items: Sequence[Item], answers: Sequence[str]) -> dict[str, Any]:
+    def parse(self, items: Sequence[Item], answers: Sequence[str], extractor: str | None = None) -> list[str | None]:
+        """The answer given in each text; None where there is none."""
+        return [mark.parsed for mark in self.mark(items, answers, extractor)]
+
+    def score(
+        self, items: Sequence[Item], answers: Sequence[str], extractor: str | None = None, judge: Judge | None = None
+    ) -> dict[str, Any]:
         """Scores of raw answers: fractions in [0, 1] with 95 % intervals by bootstrap over images.
 
-        Keys: ``accuracy`` and ``accuracy/<group>`` for each group of the benchmark, the benchmark's own scores (POPE:
-        f1, precision, recall, yes_ratio), and the counts ``n`` and ``n_unparsed``. What cannot be parsed is wrong.
+        Keys: ``accuracy``, ``accuracy/<value>`` for each value of the benchmark's group, ``accuracy/<name>=<value>``
+        for its other breakdowns, the benchmark's own scores (see ``extra_scores`` of its file), and the counts ``n``
+        and ``n_unparsed``. What cannot be parsed is wrong. Parameters as for `mark`.
         """
-        parsed = self.parse(items, answers)
-        right = np.array([p == item.answer for p, item in zip(parsed, items, strict=True)])
-        clusters = np.array([item.cluster for item in items])
-        groups = np.array([item.meta[self.rules.GROUP] for item in items])
-        scores: dict[str, Any] = {"accuracy": stats.mean(right, clusters)}
-        for group in sorted(set(groups)):
-            scores[f"accuracy/{group}"] = stats.mean(right[groups == group], clusters[groups == group])
+        marks = self.mark(items, answers, extractor, judge)
+        right = np.array([mark.right for mark in marks])
+        scores = scoring.accuracies(items, right, self.rules.GROUP, getattr(self.rules, "BREAKDOWNS", ()))
         if hasattr(self.rules, "extra_scores"):
-            scores |= self.rules.extra_scores(items, parsed)
-        return scores | {"n": len(items), "n_unparsed": sum(p is None for p in parsed)}
+            scores |= self.rules.extra_scores(items, marks)
+        return scores | {"n": len(items), "n_unparsed": sum(mark.parsed is None for mark in marks)}
 
 
 def check_name(name: str) -> None:
     """Refuse a benchmark we do not have, naming the nearest one."""
-    if name not in NAMESAKES:
-        raise ValueError(f"unknown benchmark {name!r}; there are {', '.join(NAMESAKES)}{nearest(name, NAMESAKES)}")
+    if name not in RULES:
+        raise ValueError(f"unknown benchmark {name!r}; there are {', '.join(RULES)}{nearest(name, RULES)}")
 
 
-def load_benchmark(name: str, n: int | None = None, seed: int = 0) -> Benchmark:
+def load_benchmark(
+    name: str,
+    n: int | None = None,
+    seed: int = 0,
+    *,
+    prompt: str = "default",
+    family: str | None = None,
+    variant: str | None = None,
+    folder: str | Path | None = None,
+    revision: str | None = None,
+    partial: bool = False,
+) -> Benchmark:
     """Load a benchmark.
 
     Parameters
     ----------
     name : str
-        ``"mini-pope"``, ``"mini-realworldqa"`` or ``"mini-mathvista"``.
+        ``"mini-pope"``, ``"mini-realworldqa"`` or ``"mini-mathvista"``, or one of the hub: ``"pope"``, ``"3dsrbench"``,
+        ``"realworldqa"``, ``"mmmu"``, ``"vmcbench"``, ``"mathvista"``, ``"hallusionbench"``.
     n : int, optional
-        Items; 1000 by default. The first k items are the same for every n >= k.
+        Items: 1000 of a mini benchmark and all of another by default. The first k items are the same for every n >= k;
+        of a hub benchmark they are a stratified sample, and no more than there are.
     seed : int
-        A new seed generates new test items.
+        A new seed generates new test items of a mini benchmark, and draws other subsets of a hub benchmark.
+
+    The others are for hub benchmarks:
+
+    prompt : str
+        ``"default"``, ``"lmms"`` or ``"vlmevalkit"``, see `lostlib.benchmarks.prompts`.
+    family : str, optional
+        The model's family, ``"llava"``, ``"llava_next"`` or ``"qwen2_5_vl"``, for prompts that depend on it.
+    variant : str, optional
+        3DSRBench: ``"circular"`` or ``"flip"``; HallusionBench: ``"image"`` or ``"all"``. The first by default.
+    folder : path, optional
+        A local copy of the data set, Parquet files in the layout of the hub, in place of the hub.
+    revision : str, optional
+        A commit of the data set; the newest by default. What was loaded stands in the benchmark's ``origin``.
+    partial : bool
+        Take data of which rows are missing. By default the numbers of rows must be the known ones.
 
     >>> load_benchmark("mini-pope", n=2).items[0].prompt
     'Is there a green square in the image?'
@@ -108,6 +203,48 @@ def load_benchmark(name: str, n: int | None = None, seed: int = 0) -> Benchmark:
         raise ValueError(f"n must be at least 1, got {n}")
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
+    rules, style = RULES[name], prompts.style(prompt, family)
+    if name in HUB:
+        return _from_hub(name, n, seed, style, variant, folder, revision, partial)
+    given = {
+        "prompt": prompt != "default",
+        "variant": variant,
+        "folder": folder,
+        "revision": revision,
+        "partial": partial,
+    }
+    if wrong := [key for key, value in given.items() if value]:
+        raise ValueError(f"{name} takes no {' or '.join(wrong)}: it is generated here, and asked in one way")
     rows = mini.rows(name, n or SIZE, seed)
-    rules = NAMESAKES[name]
     return Benchmark(name, VERSIONS[name], seed, rows, tuple(rules.to_item(row) for row in rows), rules)
+
+
+def _from_hub(
+    name: str, n: int | None, seed: int, style: prompts.Style, variant: str | None, folder: str | Path | None,
+    revision: str | None, partial: bool,
+) -> Benchmark:  # fmt: skip
+    rules = HUB[name]
+    variants = list(rules.SOURCES)
+    variant = variant or variants[0]
+    if variant not in variants:
+        raise ValueError(
+            f"{name} has no variant {variant!r}; there are {', '.join(variants)}{nearest(variant, variants)}"
+        )
+    place = None if folder is None else Path(folder)
+    rows, origin = hub.read(rules.SOURCES[variant], rules.IMAGES, place, revision)
+    items = [rules.to_item(row, number, style) for number, row in enumerate(rows)]
+    items = [replace(item, images=Pictures(item.images)) for item in items]
+    hub.check_uids(name, items)
+    if not partial:
+        hub.check(name, origin, items, rules.EXPECTED[variant])
+    strata = ["/".join(str(item.meta.get(key, item.answer)) for key in rules.STRATUM) for item in items]
+    units = [item.meta[rules.UNIT] if hasattr(rules, "UNIT") else item.uid for item in items]
+    order = hub.stratified(name, seed, strata, units)[:n]
+    marks = [
+        VERSIONS[name],
+        *([variant] if variant != variants[0] else []),
+        *(part for part in style if part != "default" and part),
+    ]
+    return Benchmark(
+        name, "+".join(marks), seed, [rows[i] for i in order], tuple(items[i] for i in order), rules, origin, style
+    )

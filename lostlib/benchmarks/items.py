@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+PLACE = "<image>"  # in a prompt: here stands the next image
 
 
 @dataclass(frozen=True)
@@ -13,21 +15,42 @@ class Item:
 
     uid       unique within the benchmark; random draws are keyed by it
     images    PIL images, in the order they are shown
-    prompt    the text the model is asked, options and instructions included
+    prompt    the text the model is asked, options and instructions included; where it holds `PLACE` once for every
+              image, the images stand there, and otherwise before the text
     answer    the expected answer: yes | no, a letter, a number as text, …
-    kind      yesno | mcq | number | open
+    kind      yesno | mcq | number | list | open
     options   letter -> text for mcq
-    cluster   items of one cluster share an image: intervals resample clusters
+    cluster   items of one cluster share an image (or a base question): intervals resample clusters
     relevant  visual tokens (raster order) that decide the answer, where they are known; None where they are not
-    meta      what scores are broken down by
+    meta      what scores are broken down by; an item with several values of one name counts in each
+    aliases   other answers that are right as well
     """
 
     uid: str
-    images: tuple[Any, ...]
+    images: Sequence[Any]
     prompt: str
     answer: str
     kind: str
     options: Mapping[str, str] | None = None
     cluster: str = ""
     relevant: tuple[int, ...] | None = None
-    meta: Mapping[str, str] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+
+
+class Pictures(Sequence[Any]):
+    """Stored images that are opened whenever they are looked at, so that a benchmark does not fill the memory."""
+
+    def __init__(self, stored: Iterable[Any]) -> None:
+        self.stored = tuple(stored)
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return Pictures(self.stored[index])
+        return self.stored[index].open()
+
+    def __repr__(self) -> str:
+        return f"Pictures({len(self)})"

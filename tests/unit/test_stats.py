@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -69,3 +71,86 @@ def test_summary_and_contrast_average_layers_within_items_first() -> None:
     assert rows.loc["attn", "items"] == 8
     change = stats.contrast(frame, "x", {"module": "ffn"}, {"module": "attn"})
     assert change == (100, 100, 100)
+
+
+def test_combined_is_the_mean_of_ratios_and_a_paired_difference() -> None:
+    rng = np.random.default_rng(3)
+    clusters = np.repeat(np.arange(60), 5)
+    group, said, true = rng.integers(3, size=300), rng.random(300) < 0.5, rng.random(300) < 0.5
+    parts = [
+        (2 * (said & true)[group == k], (said.astype(int) + true)[group == k], clusters[group == k]) for k in range(3)
+    ]
+    mean3 = stats.combined(parts, [1 / 3] * 3)
+    by_hand = np.mean([sum(top) / sum(bottom) for top, bottom, _ in parts])
+    assert mean3.value == pytest.approx(by_hand)
+    assert mean3.low < mean3.value < mean3.high
+    # one part is a ratio; the difference of a run with itself is nothing, with no spread
+    assert stats.combined(parts[:1], [1]).value == stats.ratio(*parts[0]).value
+    assert stats.combined([parts[0], parts[0]], [1, -1]) == pytest.approx((0, 0, 0))
+    # the paired difference of means is the one there is already
+    ones = np.ones(300)
+    both = stats.combined([(said, ones, clusters), (true, ones, clusters)], [1, -1])
+    assert tuple(both) == pytest.approx(tuple(stats.difference(said, true, clusters)))
+
+
+def test_combined_draws_clusters_together() -> None:
+    """An independent bootstrap written out: draw clusters, take every part's entries of them, form the ratios."""
+    rng = np.random.default_rng(4)
+    clusters_a, clusters_b = np.repeat(np.arange(40), 3), np.arange(40)
+    a, b = rng.random(120) < 0.6, rng.random(40) < 0.4
+    found = stats.combined([(a, np.ones(120), clusters_a), (b, np.ones(40), clusters_b)], [0.5, 0.5])
+    draws = []
+    for _ in range(3000):
+        chosen = rng.integers(40, size=40)
+        draws.append((np.mean([a[3 * c : 3 * c + 3].mean() for c in chosen]) + b[chosen].mean()) / 2)
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(draws, [2.5, 97.5])), abs=0.015)
+
+
+def test_mcnemar_against_the_binomial_sum() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        before, after = rng.random(60) < 0.6, rng.random(60) < 0.5
+        lost, gained = sum(before & ~after), sum(after & ~before)
+        n, least = lost + gained, min(lost, gained)
+        tail = sum(math.comb(int(n), k) for k in range(int(least) + 1)) / 2 ** int(n)
+        found = stats.mcnemar(after, before)
+        assert (found.lost, found.gained) == (lost, gained)
+        assert found.p == pytest.approx(min(1, 2 * tail))
+    assert stats.mcnemar([1, 0], [1, 0]) == (0, 0, 1.0)
+    with pytest.raises(ValueError, match=r"\(2,\) and \(3,\)"):
+        stats.mcnemar([1, 0], [1, 0, 1])
+
+
+def test_holm_rejects_what_the_step_down_procedure_rejects() -> None:
+    rng = np.random.default_rng(6)
+    for _ in range(50):
+        p = rng.random(8) ** 3
+        rejected = np.zeros(8, dtype=bool)
+        for step, index in enumerate(np.argsort(p)):  # the procedure as Holm gives it: stop at the first that stands
+            if p[index] > 0.05 / (8 - step):
+                break
+            rejected[index] = True
+        adjusted = stats.holm(p)
+        assert ((adjusted <= 0.05) == rejected).all()
+        assert (adjusted >= p).all()
+        assert (adjusted <= 1).all()
+    with_gap = stats.holm([0.01, float("nan"), 0.04])
+    assert np.isnan(with_gap[1])
+    assert with_gap[[0, 2]].tolist() == [0.02, 0.04]
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        stats.holm([1.5])
+
+
+def test_over_seeds_is_the_t_interval() -> None:
+    values = [0.61, 0.64, 0.60, 0.66]
+    half = 3.182446305 * np.std(values, ddof=1) / 2  # the 97.5 % point of t with 3 degrees of freedom, from a table
+    assert tuple(stats.over_seeds(values)) == pytest.approx((0.6275, 0.6275 - half, 0.6275 + half))
+    assert np.isnan(stats.over_seeds([0.5]).low)
+    assert stats.over_seeds([0.5, 0.5]) == (0.5, 0.5, 0.5)
+    rng, inside = np.random.default_rng(7), 0
+    for _ in range(300):
+        found = stats.over_seeds(rng.normal(0.7, 0.02, size=5))
+        inside += found.low <= 0.7 <= found.high
+    assert inside >= 275
+    with pytest.raises(ValueError, match=r"shape \(0,\)"):
+        stats.over_seeds([])
