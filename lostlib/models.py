@@ -87,6 +87,11 @@ class LostModel:
         return self.hf.config.get_text_config().num_attention_heads
 
     @property
+    def hidden_size(self) -> int:
+        """Dimensions of the decoder's residual stream."""
+        return self.hf.config.get_text_config().hidden_size
+
+    @property
     def device(self) -> torch.device:
         """Where the model is."""
         return self.hf.device
