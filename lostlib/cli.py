@@ -25,6 +25,7 @@ class Experiment(StrEnum):
     answers = "answers"
     residual = "residual"
     attention = "attention"
+    sinks = "sinks"
 
 
 def _stop(error: Exception) -> typer.Exit:

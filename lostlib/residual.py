@@ -75,6 +75,13 @@ def watch(model: Any, layers: list[int] | None = None, each: Visitor | None = No
         yield stream
 
 
+def seen(activation: Tensor | None) -> Tensor:
+    """An activation that a finished layer has left behind."""
+    if activation is None:
+        raise RuntimeError("the layer did not run through its usual modules, so its residual stream was not seen")
+    return activation
+
+
 def module_input(args: tuple, kwargs: dict) -> Tensor:
     """A module's input, whichever way it was passed."""
     return args[0] if args else kwargs["hidden_states"]

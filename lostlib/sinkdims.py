@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lostlib.benchmarks.items import Item
-from lostlib.residual import LayerStream, watch
+from lostlib.residual import LayerStream, seen, watch
 
 MASSIVE = 100.0  # Sun et al.: a massive activation exceeds this ...
 RATIO = 1000.0  # ... and is this many times the median magnitude of its token
@@ -106,9 +106,7 @@ def find_dimensions(model: Any, items: list[Item] | None = None, tau: float = 20
     layers: list[Tensor] = []
 
     def visit(layer: int, stream: LayerStream) -> None:
-        if stream.resid_pre is None:
-            raise RuntimeError(f"layer {layer} did not run through its usual modules")
-        layers.append(stream.resid_pre[place].float().abs())
+        layers.append(seen(stream.resid_pre)[place].float().abs())
 
     with watch(model, each=visit):
         model.forward(batch)

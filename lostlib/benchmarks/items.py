@@ -19,6 +19,7 @@ class Item:
     options   letter -> text for mcq
     cluster   items of one cluster share an image: intervals resample clusters
     relevant  visual tokens (raster order) that decide the answer, where they are known; None where they are not
+    objects   visual tokens that show any object, where they are known; the others are background
     meta      what scores are broken down by
     """
 
@@ -30,4 +31,5 @@ class Item:
     options: Mapping[str, str] | None = None
     cluster: str = ""
     relevant: tuple[int, ...] | None = None
+    objects: tuple[int, ...] | None = None
     meta: Mapping[str, str] = field(default_factory=dict)

@@ -25,5 +25,6 @@ def to_item(row: Mapping[str, Any]) -> Item:
         kind="number",
         cluster=row["image"],
         relevant=None if row.get("relevant") is None else tuple(row["relevant"]),
+        objects=None if row.get("objects") is None else tuple(row["objects"]),
         meta={"task": row["metadata"]["task"]},
     )

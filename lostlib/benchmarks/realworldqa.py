@@ -25,5 +25,6 @@ def to_item(row: Mapping[str, Any]) -> Item:
         options=options,
         cluster=row["image_path"],
         relevant=None if row.get("relevant") is None else tuple(row["relevant"]),
+        objects=None if row.get("objects") is None else tuple(row["objects"]),
         meta={"n_options": str(len(options))},
     )

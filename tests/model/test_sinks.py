@@ -7,18 +7,23 @@ which is all that the mechanics need.
 from __future__ import annotations
 
 import copy
+import dataclasses
+import shlex
 from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import LlavaForConditionalGeneration
+from typer.testing import CliRunner
 
 import lostlib
-from lostlib import sinks
+from lostlib import checking, results, sinks
 from lostlib.attention import Run, running
 from lostlib.benchmarks import Item
+from lostlib.cli import app
 from lostlib.interventions import Intervention, Knockout, Var
+from lostlib.sinkrows import sink_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*of the visual tokens are sinks")
 DIMS = tuple(range(8))
@@ -304,3 +309,69 @@ def test_value_norms_are_those_of_the_vectors_which_add_up_to_the_update(tiny, i
     torch.testing.assert_close(run.stream[1].attn_out.double()[real], update[real], rtol=0, atol=1e-5)
     grouped = sinks.value_norms(values[:, :2], output)
     torch.testing.assert_close(grouped, sinks.value_norms(values[:, [0, 0, 1, 1]], output))
+
+
+# ---- the experiment -------------------------------------------------------------------------------------------------
+
+
+def test_rows_of_the_experiment(tiny, items) -> None:
+    """Against one item alone, worked out in float64 from its weights, values and residual stream."""
+    rows = sink_rows(tiny, items, tau=2.2, dims="0-7")
+    assert list(rows["item"].drop_duplicates()) == [item.uid for item in items]
+    assert list(rows.columns) == [
+        "item", "cluster", "layer", "token", "kind", "patch", "place", "sink", "phi", "peak", "ratio", "attention",
+        "contribution",
+    ]  # fmt: skip
+    run = Watched(tiny, items[4:5], "none")
+    visual = run.batch.visual[0]
+    after = ~visual & (torch.arange(len(visual)) > int(visual.int().argmax()))
+    for layer in range(3):
+        mine = rows[(rows["item"] == items[4].uid) & (rows["layer"] == layer)]
+        assert len(mine) == len(visual)
+        assert (torch.tensor((mine["kind"] == "visual").to_numpy()) == visual).all()
+        assert mine["patch"][mine["patch"] >= 0].tolist() == list(range(64))
+        x = run.stream[layer].resid_pre[0].double().abs()
+        rms = (x.square().mean(-1) + 1e-6).sqrt()  # embeddings are so small that the 1e-6 shows
+        weights = run.before[layer][0].double()[:, after]  # (heads, queries, K)
+        counted = torch.ones(len(visual), len(visual)).tril()[after]
+        received = (weights * counted).sum(1) / counted.sum(0)
+        values = run.values[layer][0].double().unflatten(-1, (4, 16)).transpose(0, 1)
+        per_head = tiny.attention_modules[layer].o_proj.weight.double().unflatten(1, (4, 16)).permute(1, 2, 0)
+        wanted = {
+            "phi": x[:, :8].amax(-1) / rms,
+            "peak": x.amax(-1) / rms,
+            "ratio": x.amax(-1) / x.median(-1).values,
+            "attention": received.mean(0),
+            "contribution": (received * (values @ per_head).norm(dim=-1)).mean(0),
+        }
+        for name, value in wanted.items():
+            assert mine[name].to_numpy() == pytest.approx(value.detach().numpy(), rel=1e-3, abs=1e-7), name
+        assert mine["sink"].tolist() == run.sinks[layer][0].tolist()
+
+
+def test_places_of_tokens(tiny, items) -> None:
+    rows = sink_rows(tiny, items[3:], tau=2.2, dims="0-7").query("layer == 0")
+    assert set(rows[rows["kind"] == "text"]["place"].isna()) == {True}
+    for item in items[3:]:
+        place = rows[(rows["item"] == item.uid) & (rows["patch"] >= 0)].set_index("patch")["place"]
+        assert set(place.index[place == "relevant"]) == set(item.relevant)
+        assert set(place.index[place != "background"]) == set(item.objects)
+        assert set(place) == {"background", "object", "relevant"}
+    unknown = [dataclasses.replace(item, objects=None) for item in items[3:]]
+    assert sink_rows(tiny, unknown, tau=2.2, dims="0-7")["place"].isna().all()
+
+
+def test_the_experiment_is_a_table(tiny_folder, tmp_path) -> None:
+    words = ["run", "sinks", "--model", str(tiny_folder), "--benchmark", "mini-realworldqa", "--n", "3"]
+    words += ["--set", "tau=5%", "--set", "dims=0-7", "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    (path,) = results.shipped_tables(tmp_path)
+    table = results.read(path)
+    assert table.key.parameters == {"tau": "5%", "dims": "0-7"}
+    assert shlex.split(table.about["command"])[1:3] == ["run", "sinks"]
+    assert table.frame["item"].nunique() == 3
+    assert checking.check_table(path, 2).agrees
+    done = CliRunner().invoke(app, [*words[:-4], "--set", "dims=64"])
+    assert done.exit_code == 2
+    assert "dims 0-63" in done.output

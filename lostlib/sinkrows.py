@@ -1,0 +1,142 @@
+"""The experiment "sinks": every token's sink value beside the attention it gets and what it contributes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from lostlib import sinks
+from lostlib.attention import Rows, Run, running
+from lostlib.benchmarks.items import Item
+from lostlib.interventions import Knockout, parse_numbers
+from lostlib.measure import batches
+from lostlib.models import Batch, LostModel
+from lostlib.residual import LayerStream, seen, watch
+
+PLACES = ("background", "object", "relevant")
+
+
+def sink_rows(
+    model: LostModel,
+    items: Sequence[Item],
+    tau: float | str = 20.0,
+    detector: str = "phi",
+    dims: str | None = None,
+    batch_size: int = 16,
+) -> pd.DataFrame:
+    """Every token of every layer: is it a sink, who looks at it, what does it write, where does it lie.
+
+    Parameters
+    ----------
+    model : LostModel
+    items : sequence of Item
+    tau, detector : as for the intervention `knockout`
+        Since phi is among the columns, other thresholds can be tried on the same rows.
+    dims : str, optional
+        Sink dimensions as ``"1415+2533"``; the model's own by default.
+    batch_size : int
+        Items at once.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row an item, layer and token: item, cluster, layer, token (position without padding), kind ("visual" |
+        "text"), patch (number among the item's visual tokens; -1 for text), place ("relevant": shows an object that
+        decides the answer, "object": another object, "background"; null for text and where it is not known), sink,
+        phi, peak (max over all dimensions of |x[d]| / RMS, what phi could be at most), ratio (max|x| / median|x|),
+        attention (weight on this token, mean over heads and over the text tokens after the first image token that see
+        it; null where none does), contribution (mean of weight times |v W_O| over the same heads and tokens).
+    """
+    asked = Knockout(tau=tau, detector=detector, dims=None if dims is None else parse_numbers(str(dims)))
+    asked.check(model)
+    finder = asked.prepared(model).finder
+    shown = finder.dims or sinks.sink_dimensions(model)
+    frames: list[pd.DataFrame] = []
+    for part in batches(items, batch_size, f"sinks of {model.name}"):
+        batch = model.encode(part)
+        drawn: dict[int, Tensor] = {}  # layer -> (B, heads, K)
+
+        def look(probs: Tensor, scores: Tensor, rows: Rows, drawn: dict[int, Tensor] = drawn) -> Tensor:
+            drawn[rows.layer] = _received(probs, rows)
+            return probs
+
+        def visit(
+            layer: int,
+            stream: LayerStream,
+            part: Sequence[Item] = part,
+            batch: Batch = batch,
+            drawn: dict[int, Tensor] = drawn,
+        ) -> None:
+            weights, hidden = drawn.pop(layer), seen(stream.resid_pre)
+            columns = {
+                **_shape_of(hidden, shown),
+                "sink": finder.mask(hidden),
+                "attention": weights.mean(1),
+                "contribution": (weights * _norms(model, layer, stream)).mean(1),
+            }
+            host = {name: column.cpu().numpy() for name, column in columns.items()}
+            frames.extend(_frame(item, layer, i, batch, host) for i, item in enumerate(part))
+
+        with running(Run(model, edits=[look])), watch(model, each=visit):
+            model.forward(batch)
+    order = {item.uid: i for i, item in enumerate(items)}
+    rows = pd.concat(frames, ignore_index=True)
+    return rows.sort_values("item", key=lambda ids: ids.map(order), kind="stable", ignore_index=True)
+
+
+def _received(probs: Tensor, rows: Rows) -> Tensor:
+    """(B, heads, K): a key's mean weight over the text queries after the first image token that see it."""
+    after = ~rows.query_visual & (rows.query_positions > rows.first_visual[:, None])  # (B, Q)
+    counted = after[:, None, :, None] & rows.visible  # (B, 1, Q, K)
+    return (probs * counted).sum(2) / counted.sum(2)
+
+
+def _shape_of(hidden: Tensor, dims: tuple[int, ...]) -> dict[str, Tensor]:
+    """Per token: phi, its bound over all dimensions, and Sun et al.'s ratio."""
+    x = hidden.float().abs()
+    top = x.amax(-1)
+    return {
+        "phi": sinks.phi(x, dims),
+        "peak": sinks.phi(x, range(x.shape[-1])),
+        "ratio": top / x.median(-1).values,
+    }
+
+
+def _norms(model: LostModel, layer: int, stream: LayerStream) -> Tensor:
+    """(B, heads, K): the norm of what each key would write at weight 1."""
+    attention = model.attention_modules[layer]
+    values = attention.v_proj(stream.attention_call["hidden_states"])  # type: ignore[operator]
+    width = attention.o_proj.weight.shape[1] // model.n_heads  # type: ignore[union-attr,index]
+    return sinks.value_norms(values.unflatten(-1, (-1, width)).transpose(1, 2), attention.o_proj.weight)  # type: ignore[arg-type,union-attr]
+
+
+def _frame(item: Item, layer: int, index: int, batch: Batch, columns: dict[str, np.ndarray]) -> pd.DataFrame:
+    """The rows of one item in one layer."""
+    real, visual = batch.real[index].cpu().numpy(), batch.visual[index].cpu().numpy()
+    patch = np.where(visual, visual.cumsum() - 1, -1)[real]
+    return pd.DataFrame(
+        {
+            "item": item.uid,
+            "cluster": item.cluster,
+            "layer": layer,
+            "token": np.arange(real.sum()),
+            "kind": np.where(visual, "visual", "text")[real],
+            "patch": patch,
+            "place": pd.Series(_places(item, patch), dtype="str"),
+            **{
+                name: columns[name][index][real]
+                for name in ("sink", "phi", "peak", "ratio", "attention", "contribution")
+            },
+        }
+    )
+
+
+def _places(item: Item, patch: np.ndarray) -> list[str | None]:
+    """Where each token lies; None where it is not known."""
+    if item.objects is None or len(item.images) != 1:
+        return [None] * len(patch)
+    objects, relevant = set(item.objects), set(item.relevant or ())
+    return [None if p < 0 else PLACES[(p in objects) + (p in objects and p in relevant)] for p in patch.tolist()]
