@@ -26,6 +26,7 @@ class Experiment(StrEnum):
     residual = "residual"
     attention = "attention"
     sinks = "sinks"
+    heads = "heads"
 
 
 def _stop(error: Exception) -> typer.Exit:

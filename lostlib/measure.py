@@ -318,10 +318,11 @@ def frame(key: Key, benchmark: Benchmark, device: str = "cpu") -> pd.DataFrame:
         return answers(model, benchmark, key.intervention, key.seed, **key.parameters)
     if key.experiment == "residual":
         return residual_metrics(model, benchmark.items, seed=key.seed, **key.parameters)
-    if key.experiment == "sinks":
-        from lostlib.sinkrows import sink_rows  # which imports this module
+    if key.experiment in ("sinks", "heads"):
+        from lostlib import sinkrows  # which imports this module
 
-        return sink_rows(model, benchmark.items, **key.parameters)
+        rows = sinkrows.sink_rows if key.experiment == "sinks" else sinkrows.head_rows
+        return rows(model, benchmark.items, **key.parameters)
     return attention_mass(model, benchmark.items, **key.parameters)
 
 

@@ -8,6 +8,7 @@ code's own, it saves the measurement, everything else there is a candidate to co
 
 from __future__ import annotations
 
+import warnings
 from fnmatch import fnmatch
 from typing import Any, NamedTuple
 
@@ -21,6 +22,10 @@ MASSIVE = 100.0  # Sun et al.: a massive activation exceeds this ...
 RATIO = 1000.0  # ... and is this many times the median magnitude of its token
 MOST = 8  # dimensions, where only the largest gap decides
 TRUSTED = ("code", "figure")
+
+
+class SinkWarning(UserWarning):
+    """Sink dimensions that are a guess, or a detector that finds no sinks in this model or too many."""
 
 
 class Published(NamedTuple):
@@ -76,9 +81,23 @@ class Found(NamedTuple):
 
 
 def sink_dimensions(model: Any) -> tuple[int, ...]:
-    """A model's sink dimensions: the VAR paper's or its code's where they name this model, else measured."""
+    """A model's sink dimensions: the VAR paper's or its code's where they name this model, else measured.
+
+    Warns where the first token has no dimension that stands out, so that there may be no sinks to speak of.
+    """
     row = published(model.name, model.hidden_size)
-    return row.dims if row is not None and row.evidence in TRUSTED else find_dimensions(model).dims
+    if row is not None and row.evidence in TRUSTED:
+        return row.dims
+    found = find_dimensions(model)
+    if found.rule == "gap":
+        warnings.warn(
+            f"{model.name} has no massive activations on its first token (the strongest dimension holds "
+            f"{max(found.strength) ** 2 / model.hidden_size:.0%} of its energy), so the sink dimensions {found.dims} "
+            "are a guess; give dims to choose others",
+            SinkWarning,
+            stacklevel=2,
+        )
+    return found.dims
 
 
 def find_dimensions(model: Any, items: list[Item] | None = None, tau: float = 20.0) -> Found:

@@ -1,17 +1,20 @@
-"""The experiment "sinks": every token's sink value beside the attention it gets and what it contributes."""
+"""The experiments on sinks: `sinks`, every token's sink value beside the attention it gets and what it contributes;
+`heads`, which heads look at the image and what VAR would move in them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from lostlib import sinks
 from lostlib.attention import Rows, Run, running
 from lostlib.benchmarks.items import Item
-from lostlib.interventions import Knockout, parse_numbers
+from lostlib.interventions import Knockout, Var, parse_numbers
 from lostlib.measure import batches
 from lostlib.models import Batch, LostModel
 from lostlib.residual import LayerStream, seen, watch
@@ -50,7 +53,7 @@ def sink_rows(
         attention (weight on this token, mean over heads and over the text tokens after the first image token that see
         it; null where none does), contribution (mean of weight times |v W_O| over the same heads and tokens).
     """
-    asked = Knockout(tau=tau, detector=detector, dims=None if dims is None else parse_numbers(str(dims)))
+    asked = Knockout(tau=tau, detector=detector, dims=_numbers(dims))
     asked.check(model)
     finder = asked.prepared(model).finder
     shown = finder.dims or sinks.sink_dimensions(model)
@@ -82,15 +85,95 @@ def sink_rows(
 
         with running(Run(model, edits=[look])), watch(model, each=visit):
             model.forward(batch)
+    return _in_order(pd.concat(frames, ignore_index=True), items)
+
+
+def head_rows(
+    model: LostModel,
+    items: Sequence[Item],
+    tau: float | str | None = None,
+    min_mass: float | None = None,
+    p: float | None = None,
+    rho: float | None = None,
+    detector: str = "phi",
+    dims: str | None = None,
+    preset: str = "paper",
+    batch_size: int = 16,
+) -> pd.DataFrame:
+    """What VAR would do in each head of the untouched model, over the text tokens after the first image token.
+
+    Parameters as for the intervention `var`, `dims` as for `sink_rows`. Layers that the preset leaves out are measured
+    all the same.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row an item, layer and head: item, cluster, layer, head, sinks (visual sinks of the layer), visual (mean
+        mass on visual keys), share (of it on visual keys that are no sinks, mean over the tokens that look at any),
+        selected (share of the tokens in whose rows the head counts as image-centric), moved (mean mass that VAR moves,
+        0 where it does nothing).
+    """
+    asked = Var(tau, min_mass, p, rho, detector=detector, dims=_numbers(dims), preset=preset)
+    asked.check(model)
+    finder = asked.prepared(model).finder
+    frames: list[pd.DataFrame] = []
+    for part in batches(items, batch_size, f"heads of {model.name}"):
+        batch = model.encode(part)
+
+        def look(probs: Tensor, scores: Tensor, rows: Rows, part: Sequence[Item] = part) -> Tensor:
+            found, after = finder.found(rows), _after_image(rows)
+            new, selected = sinks.redistribute(
+                probs, found, rows.visual, after, p=p, rho=rho, min_mass=min_mass, preset=preset
+            )
+            visual = (probs * rows.visual[:, None, None, :]).sum(-1)  # (B, heads, Q)
+            other = (probs * (rows.visual & ~found)[:, None, None, :]).sum(-1)
+            moved = (new - probs).abs().sum(-1) / 2  # what one key loses another gains
+            columns = {
+                "visual": _over(visual, after),
+                "share": _over(other / visual, after & (rows.first_visual >= 0)[:, None]),
+                "selected": _over(selected.float(), after),
+                "moved": _over(moved, after),
+            }
+            host = {name: column.cpu().numpy() for name, column in columns.items()}
+            counts = (found & rows.visual).sum(1).tolist()
+            for i, item in enumerate(part):
+                about = {"item": item.uid, "cluster": item.cluster, "layer": rows.layer}
+                heads = {"head": np.arange(probs.shape[1]), "sinks": counts[i]}
+                frames.append(pd.DataFrame({**about, **heads, **{name: column[i] for name, column in host.items()}}))
+            return probs
+
+        run = Run(model, edits=[look])
+        with running(run), ExitStack() as stack:
+            for handle in finder.follow(run, range(model.n_layers)):
+                stack.callback(handle.remove)
+            model.forward(batch)
+    return _in_order(pd.concat(frames, ignore_index=True), items)
+
+
+def _numbers(dims: str | None) -> tuple[int, ...] | None:
+    return None if dims is None else parse_numbers(str(dims))
+
+
+def _in_order(rows: pd.DataFrame, items: Sequence[Item]) -> pd.DataFrame:
+    """The rows in the items' order."""
     order = {item.uid: i for i, item in enumerate(items)}
-    rows = pd.concat(frames, ignore_index=True)
     return rows.sort_values("item", key=lambda ids: ids.map(order), kind="stable", ignore_index=True)
+
+
+def _after_image(rows: Rows) -> Tensor:
+    """(B, Q) bool: text tokens after the first image token; all text tokens where there is no image."""
+    return ~rows.query_visual & (rows.query_positions > rows.first_visual[:, None])
+
+
+def _over(values: Tensor, queries: Tensor) -> Tensor:
+    """(B, heads, Q) -> (B, heads): the mean over these queries (B, Q); null where there are none."""
+    chosen = queries[:, None, :]
+    return torch.where(chosen, values, 0.0).sum(-1) / chosen.sum(-1)
 
 
 def _received(probs: Tensor, rows: Rows) -> Tensor:
     """(B, heads, K): a key's mean weight over the text queries after the first image token that see it."""
-    after = ~rows.query_visual & (rows.query_positions > rows.first_visual[:, None])  # (B, Q)
-    counted = after[:, None, :, None] & rows.visible  # (B, 1, Q, K)
+    counted = _after_image(rows)[:, None, :, None] & rows.visible  # (B, 1, Q, K)
     return (probs * counted).sum(2) / counted.sum(2)
 
 

@@ -21,7 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from lostlib.attention import Rows, Run
 from lostlib.names import nearest
 from lostlib.residual import module_input
-from lostlib.sinkdims import MASSIVE, RATIO, find_dimensions, published, sink_dimensions
+from lostlib.sinkdims import MASSIVE, RATIO, SinkWarning, find_dimensions, published, sink_dimensions
 
 __all__ = [
     "PRESETS",
@@ -43,10 +43,6 @@ EPS = 1e-6  # inside phi's root, as in the published code; not the model's own
 CROWDED = 0.2  # share of visual tokens beyond which "sink" says little
 TARGETS = ("visual", "text", "both")
 DETECTORS = ("phi", "massive")
-
-
-class SinkWarning(UserWarning):
-    """A detector that cannot find sinks in this model, or that takes most tokens for sinks."""
 
 
 # ---- which tokens are sinks -----------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from lostlib.attention import Run, running
 from lostlib.benchmarks import Item
 from lostlib.cli import app
 from lostlib.interventions import Intervention, Knockout, Var
-from lostlib.sinkrows import sink_rows
+from lostlib.sinkrows import head_rows, sink_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*of the visual tokens are sinks")
 DIMS = tuple(range(8))
@@ -48,6 +48,7 @@ class Watched:
                 hook = module.v_proj.register_forward_hook(lambda module, args, output: self.values.append(output))
                 stack.callback(hook.remove)
             self.logits = model.forward(self.batch).logits
+            self.memory = dict(run.memory)
             self.sinks = [run.memory[DETECTOR, layer] for layer in range(model.n_layers)]
 
     def note(self, probs, scores, rows):
@@ -145,7 +146,7 @@ def test_every_prompt_starts_afresh(tiny, items) -> None:
 def test_a_tau_out_of_reach_warns_and_changes_nothing(tiny, items) -> None:
     batch = tiny.encode(items)
     plain = tiny.forward(batch).logits
-    for text in ("var", "knockout:keys=sinks", "knockout:keys=random"):
+    for text in ("var:dims=0-7", "knockout:keys=sinks,dims=0-7", "knockout:keys=random,dims=0-7"):
         with pytest.warns(sinks.SinkWarning, match=r"at most 8\.0"):
             assert torch.equal(logits(tiny, batch, text), plain)
 
@@ -163,6 +164,8 @@ def test_planted_sink_dimensions_are_found_and_used(tiny, items) -> None:
     start = tiny.processor.tokenizer.bos_token_id
     weak = sinks.find_dimensions(tiny)
     assert weak.rule == "gap"
+    with pytest.warns(sinks.SinkWarning, match="a guess"):
+        assert sinks.sink_dimensions(tiny) == weak.dims
     tiny.hf.get_input_embeddings().weight.data[start, [50, 21]] = torch.tensor([300.0, -200.0])
     found = sinks.find_dimensions(tiny, items)
     assert found[:2] == ((21, 50), "sun")
@@ -284,13 +287,15 @@ def test_random_tokens_are_drawn_once_an_item(tiny, items) -> None:
 
 
 def test_random_tokens_are_spread_evenly(tiny, items) -> None:
-    counts = torch.zeros(64)
-    for seed in range(60):
-        rows = Watched(tiny, items[:1], f"knockout:keys=random,{SET},layers=0", seed)
-        counts += rows.cut[0][0][rows.batch.visual[0]].float()
-    share = counts.sum() / 64 / 60
-    assert counts.max() < 60 * (share + 5 * (share * (1 - share) / 60).sqrt())
-    assert (counts > 0).float().mean() > 0.9
+    run = Watched(tiny, items[:1], f"knockout:keys=random,{SET}")
+    rows, counts = run.rows[0], torch.zeros(64)
+    for seed in range(200):
+        again = dataclasses.replace(rows, seed=seed, memory=run.memory)
+        counts += run.chosen.cut(again)[0][run.batch.visual[0]].float()
+    share = counts.sum() / 64 / 200
+    assert 0.01 < share < 0.5
+    room = 5 * (200 * share * (1 - share)).sqrt()
+    assert ((counts - 200 * share).abs() < room).all()
 
 
 # ---- contributions --------------------------------------------------------------------------------------------------
@@ -359,6 +364,31 @@ def test_places_of_tokens(tiny, items) -> None:
         assert set(place) == {"background", "object", "relevant"}
     unknown = [dataclasses.replace(item, objects=None) for item in items[3:]]
     assert sink_rows(tiny, unknown, tau=2.2, dims="0-7")["place"].isna().all()
+
+
+def test_what_var_would_do_in_each_head(tiny, items) -> None:
+    """Against the rows that VAR changes in a run, item by item."""
+    rows = head_rows(tiny, items, tau=2.2, min_mass=0.05, rho=0.7, dims="0-7")
+    assert list(rows.columns) == ["item", "cluster", "layer", "head", "sinks", "visual", "share", "selected", "moved"]
+    assert list(rows["item"].drop_duplicates()) == [item.uid for item in items]
+    assert len(rows) == len(items) * 3 * 4
+    for item in items[2:4]:
+        run = Watched(tiny, [item], "var:tau=2.2,min_mass=0.05,rho=0.7,dims=0-7,layers=0")  # layer 0 sees the same
+        visual = run.batch.visual[0]
+        after = ~visual & (torch.arange(len(visual)) > int(visual.int().argmax()))
+        old, new = (probs[0][0].double()[:, after] for probs in (run.before, run.after))
+        mine = rows[(rows["item"] == item.uid) & (rows["layer"] == 0)]
+        other = visual & ~run.sinks[0][0]
+        assert set(mine["sinks"]) == {int((visual & run.sinks[0][0]).sum())}
+        wanted = {
+            "visual": old[..., visual].sum(-1),
+            "share": old[..., other].sum(-1) / old[..., visual].sum(-1),
+            "selected": (old != new).any(-1).double(),
+            "moved": (old - new).clamp_min(0).sum(-1),
+        }
+        for name, value in wanted.items():
+            assert mine[name].to_numpy() == pytest.approx(value.mean(1).numpy(), rel=1e-3, abs=1e-6), name
+        assert 0 < mine["selected"].mean() < 1
 
 
 def test_the_experiment_is_a_table(tiny_folder, tmp_path) -> None:
