@@ -37,6 +37,7 @@ _MODULES = (
     "report",
     "residual",
     "results",
+    "sinks",
     "stats",
     "zoo",
 )

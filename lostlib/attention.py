@@ -43,6 +43,7 @@ class Rows:
     first_visual: Tensor  # (B,) position of the first image patch; -1 without one
     prompt: Tensor  # (B,) tokens in the prompt
     decoding: bool  # one token on top of a cache
+    memory: dict = field(default_factory=dict, repr=False)  # the run's, see there
 
 
 Edit = Callable[[Tensor, Tensor, Rows], Tensor]
@@ -135,6 +136,7 @@ class Run:
             first_visual=torch.where(found, first, -1),
             prompt=self.prompt,
             decoding=self.length == 1 and positions.shape[1] > 1,
+            memory=self.memory,
         )
 
     def edit(self, layer: int, probs: Tensor, scores: Tensor, mask: Tensor | None) -> Tensor:

@@ -26,6 +26,8 @@ class Experiment(StrEnum):
     answers = "answers"
     residual = "residual"
     attention = "attention"
+    sinks = "sinks"
+    heads = "heads"
 
 
 def _stop(error: Exception) -> typer.Exit:

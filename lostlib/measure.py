@@ -26,7 +26,7 @@ from lostlib.benchmarks import Benchmark, Item, load_benchmark
 from lostlib.interventions import Intervention, NoiseDelta, NoiseQKV, intervene, noise_like, without_rotation
 from lostlib.models import Batch, LostModel, check_device, load_model
 from lostlib.names import nearest
-from lostlib.residual import LayerStream, watch
+from lostlib.residual import LayerStream, seen, watch
 from lostlib.results import Key, Table
 
 CONTROLS = ("noise_delta", "noise_qkv", "no_rope")
@@ -133,7 +133,7 @@ def residual_metrics(
                     ("attn", name): control(model, batch, layer, stream, seed) for name, control in chosen.items()
                 }
             else:
-                mids[layer] = _seen(stream.resid_mid)
+                mids[layer] = seen(stream.resid_mid)
             rows.extend(_rows(batch, layer, updates, measures))
 
         with watch(model, each=visit):
@@ -152,15 +152,8 @@ Control = Callable[[LostModel, Batch, int, LayerStream, int], Update]
 
 
 def _true_updates(stream: LayerStream) -> dict[tuple[str, str], Update]:
-    pre, mid, post = (_seen(x) for x in (stream.resid_pre, stream.resid_mid, stream.resid_post))
+    pre, mid, post = (seen(x) for x in (stream.resid_pre, stream.resid_mid, stream.resid_post))
     return {("attn", "none"): (pre, mid), ("ffn", "none"): (mid, post)}
-
-
-def _seen(activation: Tensor | None) -> Tensor:
-    """An activation that a finished layer has left behind."""
-    if activation is None:
-        raise RuntimeError("the layer did not run through its usual modules, so its residual stream was not seen")
-    return activation
 
 
 def _control(text: str) -> Control:
@@ -176,7 +169,7 @@ def _control(text: str) -> Control:
 def _noise_update(
     chosen: NoiseDelta, model: LostModel, batch: Batch, layer: int, stream: LayerStream, seed: int
 ) -> Update:
-    pre, attn_out = _seen(stream.resid_pre), _seen(stream.attn_out)
+    pre, attn_out = seen(stream.resid_pre), seen(stream.attn_out)
     real = batch.real.to(pre.device)[..., None]
     items = torch.tensor([draws.text_key(name) for name in batch.item_ids], device=real.device)
     noise = noise_like(attn_out, items, real[..., 0].cumsum(1) - 1, layer, seed) * real
@@ -191,7 +184,7 @@ def _qkv_update(model: LostModel, batch: Batch, layer: int, stream: LayerStream,
     finally:
         for handle in handles:
             handle.remove()
-    pre = _seen(stream.resid_pre)
+    pre = seen(stream.resid_pre)
     return pre, pre + update
 
 
@@ -199,7 +192,7 @@ def _rope_update(model: LostModel, batch: Batch, layer: int, stream: LayerStream
     call = stream.attention_call
     still = {**call, "position_embeddings": without_rotation(call["position_embeddings"])}
     update = model.attention_modules[layer].forward(**still)[0]
-    return _seen(stream.resid_pre) + update, _seen(stream.resid_mid)
+    return seen(stream.resid_pre) + update, seen(stream.resid_mid)
 
 
 def _propagated(
@@ -209,7 +202,7 @@ def _propagated(
     rows: list[dict] = []
 
     def visit(layer: int, stream: LayerStream) -> None:
-        pre, mid = _seen(stream.resid_pre), _seen(stream.resid_mid)
+        pre, mid = seen(stream.resid_pre), seen(stream.resid_mid)
         update = (mid, mids[layer]) if control == "no_rope" else (pre, mid)
         rows.extend(_rows(batch, layer, {("attn", control): update}, measures))
 
@@ -296,6 +289,11 @@ def frame(key: Key, benchmark: Benchmark, device: str = "cpu", work: Path | None
         return answers(model, benchmark, key.intervention, key.seed, **key.parameters, work=work)
     if key.experiment == "residual":
         return residual_metrics(model, benchmark.items, seed=key.seed, **key.parameters)
+    if key.experiment in ("sinks", "heads"):
+        from lostlib import sinkrows  # which imports this module
+
+        rows = sinkrows.sink_rows if key.experiment == "sinks" else sinkrows.head_rows
+        return rows(model, benchmark.items, **key.parameters)
     return attention_mass(model, benchmark.items, **key.parameters)
 
 

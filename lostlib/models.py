@@ -85,6 +85,11 @@ class LostModel:
         return self.hf.config.get_text_config().num_attention_heads
 
     @property
+    def hidden_size(self) -> int:
+        """Dimensions of the decoder's residual stream."""
+        return self.hf.config.get_text_config().hidden_size
+
+    @property
     def device(self) -> torch.device:
         """Where inputs go: the token embeddings' device (a large model may be spread over several)."""
         return self.hf.get_input_embeddings().weight.device

@@ -75,7 +75,14 @@ def watch(model: Any, layers: list[int] | None = None, each: Visitor | None = No
         yield stream
 
 
-def _first(args: tuple, kwargs: dict) -> Tensor:
+def seen(activation: Tensor | None) -> Tensor:
+    """An activation that a finished layer has left behind."""
+    if activation is None:
+        raise RuntimeError("the layer did not run through its usual modules, so its residual stream was not seen")
+    return activation
+
+
+def module_input(args: tuple, kwargs: dict) -> Tensor:
     """A module's input, whichever way it was passed."""
     return args[0] if args else kwargs["hidden_states"]
 
@@ -88,10 +95,10 @@ def _hooks(model: Any, layer: int, stream: Stream, each: Visitor | None) -> list
 
     def before(module: nn.Module, args: tuple, kwargs: dict) -> None:
         nonlocal current
-        current = LayerStream(resid_pre=_first(args, kwargs).detach())
+        current = LayerStream(resid_pre=module_input(args, kwargs).detach())
 
     def calling(module: nn.Module, args: tuple, kwargs: dict) -> None:
-        current.attention_call = {**kwargs, "hidden_states": _first(args, kwargs)}
+        current.attention_call = {**kwargs, "hidden_states": module_input(args, kwargs)}
 
     def attended(module: nn.Module, args: tuple, output: tuple) -> None:
         current.attn_out = output[0].detach()

@@ -25,7 +25,7 @@ from lostlib import paths
 from lostlib.benchmarks import VERSIONS
 from lostlib.names import nearest
 
-EXPERIMENTS = ("answers", "residual", "attention")
+EXPERIMENTS = ("answers", "residual", "attention", "sinks", "heads")
 META = b"lostlib"  # the manifest's place in the Parquet file
 
 
@@ -136,7 +136,7 @@ def obtain(
     Parameters
     ----------
     experiment : str
-        ``"answers"``, ``"residual"`` or ``"attention"``.
+        ``"answers"``, ``"residual"``, ``"attention"``, ``"sinks"`` or ``"heads"``.
     model, benchmark : str
         As for `load_model` and `load_benchmark`.
     n : int

@@ -22,6 +22,7 @@ class Item:
     options   letter -> text for mcq
     cluster   items of one cluster share an image (or a base question): intervals resample clusters
     relevant  visual tokens (raster order) that decide the answer, where they are known; None where they are not
+    objects   visual tokens that show any object, where they are known; the others are background
     meta      what scores are broken down by; an item with several values of one name counts in each
     aliases   other answers that are right as well
     """
@@ -34,6 +35,7 @@ class Item:
     options: Mapping[str, str] | None = None
     cluster: str = ""
     relevant: tuple[int, ...] | None = None
+    objects: tuple[int, ...] | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
 

@@ -53,6 +53,7 @@ def to_item(row: Mapping[str, Any], number: int = 0, style: Style = DEFAULT) -> 
         options=options or None,
         cluster=row["image"],
         relevant=None if row.get("relevant") is None else tuple(row["relevant"]),
+        objects=None if row.get("objects") is None else tuple(row["objects"]),
         meta={name: about[name] for name in ("task", *_META) if about.get(name) is not None}
         | {"question_type": row["question_type"], "answer_type": row["answer_type"]}
         | ({"skills": tuple(about["skills"])} if about.get("skills") else {})

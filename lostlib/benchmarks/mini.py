@@ -29,6 +29,15 @@ def test_scenes(name: str, seed: int, least: int) -> Iterator[tuple[int, Scene, 
         index += 1
 
 
+def shown(scene: Scene, question: Question) -> Row:
+    """Which visual tokens show what the question is about, and which show any object."""
+    everything = tuple(range(len(scene.things)))
+    return {
+        "relevant": list(relevant_tokens(scene, question.things)),
+        "objects": list(relevant_tokens(scene, everything)),
+    }
+
+
 def _pope_questions(scene: Scene, category: str, rng: np.random.Generator) -> list[Question] | None:
     """Three present and three absent looks, none twice; None when the scene shows fewer than three looks."""
     looks = sorted({(t.color, t.shape) for t in scene.things})
@@ -55,7 +64,7 @@ def pope_rows(seed: int) -> Iterator[Row]:
             yield {
                 "id": str(number), "question_id": f"{seed}-{number}", "category": category, "image": image,
                 "question": question.text, "answer": question.answer, "image_source": f"test-{seed}-{index}",
-                "relevant": list(relevant_tokens(scene, question.things)),
+                **shown(scene, question),
             }  # fmt: skip
             number += 1
 
@@ -66,7 +75,7 @@ def realworldqa_rows(seed: int) -> Iterator[Row]:
         if (question := KINDS["relation_choice"](scene, rng)) is not None:
             yield {
                 "uid": f"{seed}-{index}", "image": render(scene), "question": question.text, "answer": question.answer,
-                "image_path": f"test-{seed}-{index}", "relevant": list(relevant_tokens(scene, question.things)),
+                "image_path": f"test-{seed}-{index}", **shown(scene, question),
             }  # fmt: skip
 
 
@@ -81,7 +90,7 @@ def mathvista_rows(seed: int) -> Iterator[Row]:
             "image": f"test-{seed}-{index}", "decoded_image": render(scene), "choices": None, "unit": None,
             "precision": None, "question_type": "free_form", "answer_type": "integer",
             "metadata": {"task": kind, "category": "mini", "language": "english"},
-            "relevant": list(relevant_tokens(scene, question.things)),
+            **shown(scene, question),
         }  # fmt: skip
 
 

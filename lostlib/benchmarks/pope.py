@@ -42,6 +42,7 @@ def to_item(row: Mapping[str, Any], number: int = 0, style: Style = DEFAULT) -> 
         kind="yesno",
         cluster=row["image_source"],
         relevant=None if row.get("relevant") is None else tuple(row["relevant"]),
+        objects=None if row.get("objects") is None else tuple(row["objects"]),
         meta={"category": row["category"]},
     )
 

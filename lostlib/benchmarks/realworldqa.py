@@ -53,6 +53,7 @@ def to_item(row: Mapping[str, Any], number: int = 0, style: Style = DEFAULT) -> 
         options=options if lettered and options else None,
         cluster=row.get("image_path") or str(number),
         relevant=None if row.get("relevant") is None else tuple(row["relevant"]),
+        objects=None if row.get("objects") is None else tuple(row["objects"]),
         meta={"n_options": str(len(options) if lettered else 0), "form": "letter" if lettered else "open"},
         aliases=() if lettered else (gold.lower(),),
     )

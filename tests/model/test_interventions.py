@@ -45,8 +45,21 @@ OTHERS = [
     "noise_qkv:layers=1",
     "no_rope",
 ]
+SINKS = "tau=2.2,dims=0-7"  # low enough that a random model's tokens reach it
+REDIRECTED = [
+    f"knockout:keys=sinks,{SINKS}",
+    f"knockout:keys=sinks,flavour=zero,{SINKS},layers=0-2",
+    f"knockout:keys=random,{SINKS}",
+    "knockout:keys=all_visual",
+    "var:tau=2.2,min_mass=0.05,rho=0.3,dims=0-7",
+    "var:tau=2.2,min_mass=0.05,p=1.0,rho=0.3,target=both,dims=0-7,require=any,layers=1",
+]
+FROZEN = ["var:tau=2.2,min_mass=0.05,rho=0.3,dims=0-7,layers=0-2,preset=official_code"]  # a decoded token is no sink
 TOGETHER = ["sap:keys=visual,weights=uniform & no_rope", "noise_qkv:layers=0 & sap:keys=text,weights=permuted"]
-ALL = [*SAPS, *LAST, *OTHERS, *TOGETHER]
+TOGETHER += [f"{REDIRECTED[2]} & {REDIRECTED[4]}", f"no_rope & {REDIRECTED[0]} & sap:keys=visual,weights=permuted"]
+ALL = [*SAPS, *LAST, *OTHERS, *REDIRECTED, *FROZEN, *TOGETHER]
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*of the visual tokens are sinks")
 
 
 def hooks(model) -> int:
@@ -71,6 +84,10 @@ def test_canonical_forms() -> None:
     assert str(Intervention.parse("sap:layers=8+0+3+5-7+6")) == "sap:keys=visual,weights=gaussian,layers=0+3+5-8"
     assert str(Intervention.parse("noise_delta:scale=frobenius")) == "noise_delta"
     assert Sap(layers=[2, 0]) == Sap(layers=(0, 2))
+    assert str(Intervention.parse("knockout")) == "knockout:keys=sinks"
+    assert str(Intervention.parse("var:rho=0.5")) == "var:rho=0.5"
+    assert str(Intervention.parse("var:dims=9+3+4+5,rho=.8,tau=10.0%")) == "var:tau=10%,rho=0.8,dims=3-5+9"
+    assert Intervention.parse("var:p=1") == Intervention.parse("var:p=1.0")
 
 
 @pytest.mark.parametrize(
@@ -84,6 +101,12 @@ def test_canonical_forms() -> None:
         ("sap:weights=zero,mass=share", "fixes the mass itself"),
         ("sap:layers=3-1", "no list of numbers"),
         ("sap:keys=visual,keys=text", "one \\(new\\) key=value"),
+        ("knockout:keys=sink", "did you mean 'sinks'"),
+        ("knockout:tau=130%", "share of a token's energy"),
+        ("var:p=1.5", r"\[0, 1\]"),
+        ("var:rho=nan", "rho=nan"),
+        ("var:min_mass=few", "not a number"),
+        ("var:dims=64", "dims 0-63"),
         ("none & no_rope", "other than 'none'"),
         ("sap:layers=7", "layers 0-2"),
         ("sap:heads=4", "heads 0-3"),
@@ -164,7 +187,7 @@ def test_batch_and_padding_do_not_matter(tiny, items, text: str) -> None:
         torch.testing.assert_close(backwards[i, -length:], single, rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize("text", [t for t in ALL if t not in LAST])
+@pytest.mark.parametrize("text", [t for t in ALL if t not in (*LAST, *FROZEN)])
 def test_prefill_and_decode_equal_one_forward(tiny, items, text: str) -> None:
     batch = tiny.encode(items)
     with lostlib.intervene(tiny, text), torch.inference_mode(), tiny.serving(batch.item_ids):
@@ -182,14 +205,16 @@ def test_prefill_and_decode_equal_one_forward(tiny, items, text: str) -> None:
     torch.testing.assert_close(torch.cat(steps, 1)[real], full[real], rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize("text", [*LAST, "sap:keys=visual,weights=gaussian", "noise_delta", "noise_qkv", "no_rope"])
+@pytest.mark.parametrize(
+    "text", [*LAST, "sap:keys=visual,weights=gaussian", "noise_delta", "noise_qkv", "no_rope", *REDIRECTED]
+)
 def test_answers_do_not_depend_on_the_batch(tiny, items, text: str) -> None:
     with lostlib.intervene(tiny, text, seed=3):
         together = tiny.answer(items, max_new_tokens=4)
         assert [tiny.answer([item], max_new_tokens=4)[0] for item in items] == together
 
 
-@pytest.mark.parametrize("text", ["sap:keys=visual,weights=gaussian", "noise_delta", "noise_qkv"])
+@pytest.mark.parametrize("text", ["sap:keys=visual,weights=gaussian", "noise_delta", "noise_qkv", REDIRECTED[2]])
 def test_the_seed_decides(tiny, items, text: str) -> None:
     batch = tiny.encode(items)
     assert torch.equal(logits(tiny, batch, text, 1), logits(tiny, batch, text, 1))

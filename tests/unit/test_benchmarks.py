@@ -28,6 +28,19 @@ def test_a_thousand_items_and_a_prefix_for_every_n(name: str) -> None:
     assert [item.prompt for item in other.items] != [item.prompt for item in part.items]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_objects_are_where_the_picture_is_not_background(name: str) -> None:
+    """The background is one grey level with a little noise: patches of it vary less than those that show an object."""
+    for item in lostlib.load_benchmark(name, n=12).items:
+        patches = np.asarray(item.images[0], dtype=float).reshape(8, 8, 8, 8, 3).swapaxes(1, 2).reshape(64, -1, 3)
+        plain = np.delete(patches, item.objects, axis=0).reshape(-1, 3)
+        assert set(item.relevant) <= set(item.objects)
+        assert 0 < len(item.objects) < 64
+        strange = (np.abs(patches - np.median(plain, axis=0)).max(axis=2) > 30).sum(axis=1)
+        assert strange[list(item.objects)].min() > 0
+        assert np.delete(strange, item.objects).max() < 8  # the soft rim of an object, less than three whole pixels
+
+
 def test_benchmarks_share_no_pictures() -> None:
     pictures = [{item.images[0].tobytes() for item in lostlib.load_benchmark(name, n=100).items} for name in NAMES]
     assert not pictures[0] & pictures[1] | pictures[1] & pictures[2] | pictures[0] & pictures[2]

@@ -1,0 +1,72 @@
+"""Interventions: what is done to attention, as frozen dataclasses with a short text form.
+
+`none`, `noise_delta`, `noise_qkv`, `no_rope`, `sap:keys=visual,weights=gaussian`, `knockout:keys=sinks` and
+`var:rho=0.5` are text forms; several are joined by ` & ` and act in that order. `Intervention.parse(str(x)) == x`
+always. An intervention works through two openings: `edit` changes attention weights (see `attention.py`), `attach` puts
+hooks on modules. Neither touches a parameter, so the model is bit-identical afterwards, whatever happened inside.
+
+- `base`      what an intervention is, text forms
+- `noise`     noise in place of the update or of W_Q, W_K, W_V; no position encoding
+- `sap`       stochastic attention probing
+- `redirect`  knock-out of keys, and VAR: what sinks draw goes elsewhere
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from lostlib.attention import Run, running
+from lostlib.interventions.base import KINDS, Intervention, Nothing, Together, format_numbers, parse_numbers
+from lostlib.interventions.noise import NoiseDelta, NoiseQKV, NoRope, noise_like, without_rotation
+from lostlib.interventions.redirect import Knockout, Var
+from lostlib.interventions.sap import Sap
+
+__all__ = [
+    "KINDS",
+    "Intervention",
+    "Knockout",
+    "NoRope",
+    "NoiseDelta",
+    "NoiseQKV",
+    "Nothing",
+    "Sap",
+    "Together",
+    "Var",
+    "format_numbers",
+    "intervene",
+    "noise_like",
+    "parse_numbers",
+    "without_rotation",
+]
+
+
+@contextmanager
+def intervene(model: Any, intervention: str | Intervention, seed: int = 0) -> Iterator[Run]:
+    """Run a model with an intervention inside the `with` block.
+
+    Parameters
+    ----------
+    model : LostModel
+        From `lostlib.load_model` or `lostlib.wrap`.
+    intervention : str or Intervention
+        For example ``"sap:keys=visual,weights=gaussian"``; ``"none"`` is the baseline through the same function.
+    seed : int
+        Seed of random interventions; an entry's draw depends on it, the item, layer, head and positions alone.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, parameter or value, or layers and heads the model does not have; before anything runs.
+    RuntimeError
+        When an intervention is already active on this model.
+    """
+    chosen = Intervention.parse(intervention)
+    chosen.check(model)
+    chosen = chosen.prepared(model)
+    run = Run(model, edits=chosen.edits, seed=seed)
+    with running(run), ExitStack() as stack:
+        for handle in chosen.attach(run):
+            stack.callback(handle.remove)
+        yield run

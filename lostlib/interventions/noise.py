@@ -1,0 +1,139 @@
+"""Noise in place of the attention module's update or its matrices, and attention without position encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from lostlib import draws
+from lostlib.attention import Run
+from lostlib.interventions.base import Intervention, Numbers, chosen_layers
+
+
+def noise_like(update: Tensor, items: Tensor, positions: Tensor, layer: int, seed: int) -> Tensor:
+    """Standard normal numbers (B, S, H) keyed by (seed, item, layer, token position, channel)."""
+    channels = torch.arange(update.shape[-1], device=update.device)
+    rows = draws.chain(
+        seed, draws.text_key("noise_delta"), items[:, None], layer, positions, device=update.device
+    )  # (B, S)
+    return draws.normal(draws.chain(rows[..., None], channels, device=update.device))
+
+
+@dataclass(frozen=True)
+class NoiseDelta(Intervention):
+    """Gaussian noise in place of attn_out, the attention module's update.
+
+    scale  `frobenius`: the Frobenius norm of the true update; `token`: each token's own norm; `unit`: N(0, 1).
+
+    A decoder must not know the future, and the norm of a whole sequence's update contains it. So inside a running model
+    `frobenius` matches the norms of the tokens so far: token t is scaled by the square root of
+    sum_{j<=t} |u_j|^2 / sum_{j<=t} |n_j|^2 for updates u and noise n. Residual metrics, which look at one finished
+    layer, match the whole norm exactly.
+    """
+
+    name: ClassVar[str] = "noise_delta"
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {"scale": ("frobenius", "token", "unit")}
+    random: ClassVar[bool] = True
+    scale: str = "frobenius"
+    layers: Numbers = None
+
+    def scaled(self, noise: Tensor, update: Tensor) -> Tensor:
+        """The noise at the wanted scale for one finished update (..., S, H), as residual metrics use it."""
+        if self.scale == "unit":
+            return noise
+        dims = (-1,) if self.scale == "token" else (-2, -1)
+        return noise * (update.norm(dim=dims, keepdim=True) / noise.norm(dim=dims, keepdim=True))
+
+    def attach(self, run: Run) -> list[RemovableHandle]:
+        """Hooks on modules."""
+
+        def replace(layer: int) -> Callable:
+            def hook(module: nn.Module, args: tuple, output: tuple) -> tuple:
+                here = run.on(output[0].device)
+                update, positions = output[0].float(), here.query_positions()
+                noise = noise_like(update, here.items, positions, layer, run.seed)
+                noise = (
+                    self._causal(noise, update, run, layer, positions)
+                    if self.scale == "frobenius"
+                    else self.scaled(noise, update)
+                )
+                return torch.where((positions >= 0)[..., None], noise.to(output[0].dtype), output[0]), *output[1:]
+
+            return hook
+
+        return [module.register_forward_hook(replace(i), prepend=True) for i, module in chosen_layers(run, self.layers)]
+
+    def _causal(self, noise: Tensor, update: Tensor, run: Run, layer: int, positions: Tensor) -> Tensor:
+        squares = torch.stack([update.square().sum(-1), noise.square().sum(-1)]) * (positions >= 0)  # (2, B, S)
+        sums = squares.cumsum(-1) + run.memory.get((self, layer), 0.0)
+        run.memory[self, layer] = sums[..., -1:]
+        return noise * torch.sqrt(sums[0] / sums[1].clamp_min(1e-30))[..., None]
+
+
+@dataclass(frozen=True)
+class NoiseQKV(Intervention):
+    """Gaussian matrices in place of W_Q, W_K and W_V, each with its matrix's own mean and standard deviation.
+
+    Biases and the output projection stay. Keyed by (seed, layer, matrix). The parameters themselves are not touched:
+    the three projections' outputs are computed from the noise matrices.
+    """
+
+    name: ClassVar[str] = "noise_qkv"
+    random: ClassVar[bool] = True
+    layers: Numbers = None
+
+    @staticmethod
+    def matrix(weight: Tensor | None, layer: int, which: str, seed: int) -> Tensor:
+        """The noise matrix for one weight matrix (out, in)."""
+        if weight is None or weight.is_meta or not weight.is_floating_point():
+            found = "quantized ones" if weight is None else "offloaded ones" if weight.is_meta else weight.dtype
+            raise ValueError(f"noise_qkv needs floating-point weights in memory, layer {layer} {which} has {found}")
+        rows, columns = (torch.arange(n, device=weight.device) for n in weight.shape)
+        drawn = draws.normal(
+            draws.chain(seed, draws.text_key(which), layer, rows[:, None], columns, device=weight.device)
+        )
+        wide = weight.detach().float()
+        return (wide.mean() + wide.std() * drawn).to(weight.dtype)
+
+    def attach(self, run: Run) -> list[RemovableHandle]:
+        """Hooks on modules."""
+
+        def replace(noise: Tensor) -> Callable:
+            return lambda module, args, output: nn.functional.linear(args[0], noise, module.bias)
+
+        handles = []
+        for i, attention in chosen_layers(run, self.layers):
+            for which in ("q_proj", "k_proj", "v_proj"):
+                projection = getattr(attention, which)
+                noise = self.matrix(getattr(projection, "weight", None), i, which, run.seed)
+                handles.append(projection.register_forward_hook(replace(noise), prepend=True))
+        return handles
+
+
+def without_rotation(position_embeddings: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """(cos, sin) of no rotation at all."""
+    cos, sin = position_embeddings
+    return torch.ones_like(cos), torch.zeros_like(sin)
+
+
+@dataclass(frozen=True)
+class NoRope(Intervention):
+    """No rotary position encoding: every layer's (cos, sin) is replaced by (1, 0)."""
+
+    name: ClassVar[str] = "no_rope"
+    layers: Numbers = None
+
+    def attach(self, run: Run) -> list[RemovableHandle]:
+        """Hooks on modules."""
+
+        def still(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+            return args, {**kwargs, "position_embeddings": without_rotation(kwargs["position_embeddings"])}
+
+        return [
+            module.register_forward_pre_hook(still, with_kwargs=True) for _, module in chosen_layers(run, self.layers)
+        ]

@@ -1,0 +1,162 @@
+"""SAP, stochastic attention probing: learned attention weights give way to predefined ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lostlib import draws
+from lostlib.attention import Rows
+from lostlib.interventions.base import Intervention, Numbers
+
+
+def within(scores: Tensor, block: Tensor) -> Tensor:
+    """Softmax over the block's keys only: rows sum to 1 over the block, 0 elsewhere (and where a row has no block)."""
+    return torch.softmax(scores.masked_fill(~block, -torch.inf), dim=-1).nan_to_num(0.0)
+
+
+@dataclass(frozen=True)
+class Sap(Intervention):
+    """Stochastic attention probing: learned attention weights on a block of keys give way to predefined ones.
+
+    keys     the block: `visual`, `text`, `all` keys
+    queries  the rows: `all`; `text` tokens after the (first) image; `visual`; `last`: the prompt's last token and
+             every generated one
+    weights  how mass is spread in the block: `gaussian` softmax of N(0, 1) scores; `gaussian_abs` |N(0, 1)|,
+             normalised; `uniform`; `permuted` the row's learned weights, shuffled among the block's keys; `static`
+             softmax of one table of N(0, 1) scores by query and key position, the same for all samples, layers and
+             heads; `gaussian_logits` block scores from N(mean, std) of its learned scores, softmax over the row;
+             `zero` nothing
+    mass     of the block: `keep` the row's learned total; `share` its share of the visible keys; or a number in
+             [0, 1]. `gaussian_logits` and `zero` fix the mass themselves
+    phase    `both`, `prefill`, `decode`
+
+    Causal and padding zeros stay zero and rows sum to 1. A row without a visible key in the block stays as it was; with
+    `zero`, so does a row whose visible keys all lie in the block. Where a block holds every visible key its mass is 1.
+    """
+
+    name: ClassVar[str] = "sap"
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {
+        "keys": ("visual", "text", "all"),
+        "queries": ("all", "text", "visual", "last"),
+        "weights": ("gaussian", "gaussian_abs", "uniform", "permuted", "static", "gaussian_logits", "zero"),
+        "phase": ("both", "prefill", "decode"),
+    }
+    printed: ClassVar[tuple[str, ...]] = ("keys", "weights")
+    keys: str = "visual"
+    queries: str = "all"
+    weights: str = "gaussian"
+    mass: str | float = "keep"
+    layers: Numbers = None
+    heads: Numbers = None
+    phase: str = "both"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.mass, str) and self.mass not in ("keep", "share"):
+            raise ValueError(f"sap: mass={self.mass!r} is not keep, share or a number in [0, 1]")
+        if not isinstance(self.mass, str):
+            if not 0 <= float(self.mass) <= 1:
+                raise ValueError(f"sap: mass={self.mass!r} is not in [0, 1]")
+            object.__setattr__(self, "mass", float(self.mass))
+        if self.weights in ("gaussian_logits", "zero") and self.mass != "keep":
+            raise ValueError(
+                f"sap: weights={self.weights} fixes the mass itself, mass={self.mass} cannot be asked of it"
+            )
+
+    @property
+    def random(self) -> bool:  # type: ignore[override]
+        """Does the seed matter."""
+        return self.weights not in ("uniform", "zero")
+
+    @property
+    def edits(self) -> list[Callable[[Tensor, Tensor, Rows], Tensor]]:
+        """Changes of attention weights, in order."""
+        return [self.edit]
+
+    def edit(self, probs: Tensor, scores: Tensor, rows: Rows) -> Tensor:
+        """(B, heads, Q, K) weights -> weights, float32."""
+        if (self.layers is not None and rows.layer not in self.layers) or self.phase == (
+            "prefill" if rows.decoding else "decode"
+        ):
+            return probs
+        block = self._block(rows)  # (B, 1, Q, K)
+        chosen = self._rows(rows, probs.shape[1]) & block.any(-1, keepdim=True)  # (B, heads, Q, 1)
+        return torch.where(chosen, self._replaced(probs, scores, block, rows), probs)
+
+    def _block(self, rows: Rows) -> Tensor:
+        keys = {"visual": rows.visual, "text": ~rows.visual, "all": torch.ones_like(rows.visual)}[self.keys]
+        return keys[:, None, None, :] & rows.visible
+
+    def _rows(self, rows: Rows, heads: int) -> Tensor:
+        position = rows.query_positions
+        wanted = {
+            "all": torch.ones_like(rows.query_visual),
+            "visual": rows.query_visual,
+            "text": ~rows.query_visual & (position > rows.first_visual[:, None]),
+            "last": position >= rows.prompt[:, None] - 1,
+        }[self.queries]
+        head = torch.arange(heads, device=position.device)
+        named = (
+            torch.ones_like(head, dtype=torch.bool)
+            if self.heads is None
+            else torch.isin(head, torch.tensor(self.heads, device=head.device))
+        )
+        return wanted[:, None, :, None] & named[None, :, None, None]
+
+    def _replaced(self, probs: Tensor, scores: Tensor, block: Tensor, rows: Rows) -> Tensor:
+        outside = rows.visible & ~block
+        if self.weights == "zero":
+            return torch.where(outside.any(-1, keepdim=True), within(scores, outside), probs)
+        if self.weights == "gaussian_logits":
+            return within(torch.where(block, self._like_learned(scores, block, rows), scores), rows.visible)
+        spread = self._spread(probs, block, rows)  # sums to 1 over the block
+        if self.mass == "keep":
+            return torch.where(block, spread * (probs * block).sum(-1, keepdim=True), probs)
+        mass = self._mass(block, rows)
+        return torch.where(outside.any(-1, keepdim=True), mass * spread + (1 - mass) * within(scores, outside), spread)
+
+    def _mass(self, block: Tensor, rows: Rows) -> Tensor | float:
+        if self.mass == "share":
+            return block.sum(-1, keepdim=True) / rows.visible.sum(-1, keepdim=True).clamp_min(1)
+        return float(self.mass)
+
+    def _spread(self, probs: Tensor, block: Tensor, rows: Rows) -> Tensor:
+        if self.weights == "uniform":
+            return within(torch.zeros_like(probs), block)
+        noise = draws.normal(self._hashes(rows, probs.shape[1]))  # (B or 1, heads or 1, Q, K)
+        if self.weights == "gaussian_abs":
+            absolute = noise.abs() * block
+            return absolute / absolute.sum(-1, keepdim=True).clamp_min(1e-30)
+        if self.weights == "permuted":
+            shuffled = _shuffle(probs, block, noise)
+            return shuffled / shuffled.sum(-1, keepdim=True).clamp_min(1e-30)
+        return within(noise.expand_as(probs), block)
+
+    def _like_learned(self, scores: Tensor, block: Tensor, rows: Rows) -> Tensor:
+        count = block.sum(-1, keepdim=True).clamp_min(1)
+        inside = scores.masked_fill(~block, 0.0)
+        mean = inside.sum(-1, keepdim=True) / count
+        std = (((inside - mean) * block).square().sum(-1, keepdim=True) / count).sqrt()
+        return mean + std * draws.normal(self._hashes(rows, scores.shape[1]))
+
+    def _hashes(self, rows: Rows, heads: int) -> Tensor:
+        """(B, heads, Q, K) hashes of (seed, item, layer, head, query, key); `static` drops item, layer and head."""
+        device = rows.visual.device
+        queries, keys = rows.query_positions[:, None, :, None], rows.key_positions[:, None, None, :]
+        if self.weights == "static":
+            return draws.chain(rows.seed, queries, keys, device=device)
+        head = torch.arange(heads, device=device)[None, :, None, None]
+        return draws.chain(rows.seed, rows.items[:, None, None, None], rows.layer, head, queries, keys, device=device)
+
+
+def _shuffle(probs: Tensor, block: Tensor, noise: Tensor) -> Tensor:
+    """Each row's weights on the block, dealt out to the block's keys in the order of the noise; 0 elsewhere."""
+    block = block.expand_as(probs)
+    source = noise.expand_as(probs).masked_fill(~block, torch.inf).argsort(dim=-1)  # block keys first, in random order
+    target = (~block).to(torch.uint8).argsort(dim=-1, stable=True)  # block keys first, in their own order
+    return torch.zeros_like(probs).scatter(-1, target, (probs * block).gather(-1, source)) * block
