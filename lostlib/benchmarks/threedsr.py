@@ -47,7 +47,8 @@ def to_item(row: Mapping[str, Any], number: int = 0, style: Style = DEFAULT) -> 
 
     Questions with two options have null, an empty text or "nan" for C and D, and only here do these mean no option.
     """
-    options = {key: row[key] for key in "ABCD" if row.get(key) is not None and row[key].lower() not in ("", "nan")}
+    texts = {key: str(row[key]) for key in "ABCD" if row.get(key) is not None}
+    options = {key: text for key, text in texts.items() if text.lower() not in ("", "nan")}
     qid = str(row.get("qid") or row["index"])
     parts = _QID.fullmatch(qid)
     question = row["question"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pytest
 from datasets import Features, Image, List, Value
 from PIL import Image as PILImage
@@ -218,6 +220,22 @@ def test_pictures_keep_their_colours(load: Any) -> None:
     for row in load("pope").rows:
         tone = int(row["id"])
         assert row["image"].open().getpixel((0, 0)) == (tone, 9, 9)
+
+
+def test_images_by_address_and_as_text(folder: Any, tmp_path: Path) -> None:
+    made = PILImage.new("RGB", (8, 6), (200, 0, 0))
+    made.paste((0, 0, 200), (0, 0, 4, 6))  # blue on the left
+    made.save(tmp_path / "x.png")
+    rows = [
+        {k: v for k, v in row.items() if k != "image"} | {"image_url": str(tmp_path / "x.png")} for row in srb_rows()
+    ]
+    place = folder("3dsrbench")
+    datasets.Dataset.from_list(rows).to_parquet(place / "data" / "test-00000-of-00001.parquet")
+    items = by_uid(lostlib.load_benchmark("3dsrbench", folder=place, variant="flip", partial=True))
+    assert items["AAAA0001"].images[0].getpixel((0, 0)) == (0, 0, 200)
+    assert items["AAAA0001-flip"].images[0].getpixel((0, 0)) == (200, 0, 0)  # the question is about the mirror image
+    text = base64.b64encode((tmp_path / "x.png").read_bytes()).decode()
+    assert hub.Stored(pa.chunked_array([[text]]), 0).open().getpixel((0, 0)) == (0, 0, 200)
 
 
 def test_missing_rows_are_an_error_that_says_what_is_missing(folder: Any) -> None:
