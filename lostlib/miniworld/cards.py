@@ -43,7 +43,7 @@ questions per image in one sequence ({instruct_steps}, one batch in eight with t
 stages linear read-outs of the residual stream ask each reference ("the red object") what it refers to; they are not
 part of the model. {batch} images a step, AdamW, peak rate {learning_rate}, bf16 autocast.
 It took {minutes:.0f} minutes on {device}. Scenes are drawn from a seed and split by a hash of their content, so no test
-scene was trained on; sums in the exam are held out too. Repeat it with
+scene was trained on. Repeat it with
 
     {command}
 
@@ -51,7 +51,8 @@ scene was trained on; sums in the exam are held out too. Repeat it with
 
 ## Exam
 
-Greedy answers to {n} questions of each kind about held-out scenes; exact match; 95 % intervals.
+Greedy answers to {n} questions of each kind about held-out scenes; exact match; 95 % intervals. Arithmetic asks sums
+that training never asks, known arithmetic those that it does.
 
 | kind | right |
 |---|---|

@@ -169,9 +169,8 @@ def held_out(a: int, sign: str, b: int) -> bool:
     return hashlib.blake2b(f"{a} {sign} {b}".encode(), digest_size=1).digest()[0] < 26
 
 
-def arithmetic(scene: Scene, rng: np.random.Generator) -> Question:
-    """What is 13 plus 6? The picture has nothing to say; test scenes ask held-out sums only."""
-    wanted = scene.split != "train"
+def _sum(rng: np.random.Generator, wanted: bool) -> Question:
+    """A sum that is held out, or one that is not."""
     while True:
         a, b = (int(v) for v in rng.integers(0, NUMBERS, size=2))
         sign = "plus" if rng.random() < 0.5 else "minus"
@@ -180,6 +179,16 @@ def arithmetic(scene: Scene, rng: np.random.Generator) -> Question:
         if held_out(a, sign, b) == wanted:
             break
     return Question("arithmetic", f"What is {a} {sign} {b}?", str(a + b if sign == "plus" else a - b))
+
+
+def arithmetic(scene: Scene, rng: np.random.Generator) -> Question:
+    """What is 13 plus 6? The picture has nothing to say; test scenes ask held-out sums only."""
+    return _sum(rng, wanted=scene.split != "train")
+
+
+def known_arithmetic(scene: Scene, rng: np.random.Generator) -> Question:
+    """A sum that training asks, for exams: what was learned by heart, beside what is worked out."""
+    return _sum(rng, wanted=False)
 
 
 # ---- relations ------------------------------------------------------------------------------------------------------

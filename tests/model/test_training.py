@@ -12,7 +12,8 @@ import torch
 
 import lostlib
 from lostlib.miniworld import build, cards, train
-from lostlib.miniworld.questions import KINDS, NOUNS, OPPOSITE, directions, relate
+from lostlib.miniworld.exam import EXAM
+from lostlib.miniworld.questions import NOUNS, OPPOSITE, directions, relate
 from lostlib.miniworld.scenes import COLORS, SHAPES
 
 TINY = build.Recipe(
@@ -83,7 +84,7 @@ def test_the_product_is_a_hub_folder_with_card_exam_and_log(tmp_path: Path) -> N
     model = lostlib.load_model(folder)
     assert model.dtype == torch.float32
     marks = json.loads((folder / "exam.json").read_text())
-    assert set(marks) == set(KINDS)
+    assert set(marks) == set(EXAM)
     assert all(mark["n"] == 3 for mark in marks.values())
     assert "lostlib train tiny --seed 0" in (folder / "README.md").read_text()
     lines = (folder / "training_log.jsonl").read_text().splitlines()
