@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lostlib import draws, measure, results
-from lostlib.benchmarks import Benchmark, load_benchmark
+from lostlib.benchmarks import Benchmark, Choice
 
 TOLERANCE = 1e-3  # of a metric, absolute or relative, whichever is larger
 FLIPS = 0.02  # share of answers
@@ -42,7 +42,9 @@ def check_table(path: Path, sample: int | None) -> Verdict:
     key = shipped.key
     if (weights := results.model_weights(key.model)) != key.weights:
         return Verdict(False, f"measured with weights {key.weights}, {key.model} now has {weights}")
-    items = sample_of(load_benchmark(key.benchmark, n=key.n), sample, abs(draws.text_key(str(path.name))))
+    items = sample_of(
+        measure.load_items(key.model, Choice.parse(key.benchmark), key.n), sample, abs(draws.text_key(str(path.name)))
+    )
     again = measure.frame(key, items)
     held = shipped.frame[shipped.frame["item"].isin(again["item"].unique())].reset_index(drop=True)
     return compare(held, again)

@@ -90,7 +90,7 @@ def benchmarks_() -> None:
             splits = "+".join(sources[0].splits)
             items = rules.EXPECTED[variant]["items"]
             typer.echo(f"{shown:<18}{version:>7}{items:>7}  {'+'.join(rules.KINDS):<21}  {where}, {splits}")
-    typer.echo("\nThose not generated are fetched from the hub, or read from a folder: load_benchmark(name, folder=…).")
+    typer.echo("\nThose not generated are fetched from the hub, or read from Parquet files in $LOST_DATA/<name>.")
 
 
 @app.command()
@@ -99,7 +99,9 @@ def run(
     model: Annotated[
         str, typer.Option(help="A shipped model, a folder in hub format, or a hub id.")
     ] = "mini-llava-1.5",
-    benchmark: Annotated[str, typer.Option(help="See `lostlib benchmarks`.")] = "mini-pope",
+    benchmark: Annotated[
+        str, typer.Option(help="See `lostlib benchmarks`; 'pope:prompt=lmms' asks as lmms-eval does.")
+    ] = "mini-pope",
     intervention: Annotated[str, typer.Option(help="For example 'sap:keys=visual,weights=gaussian'.")] = "none",
     seed: Annotated[int, typer.Option(min=0, help="Of random interventions and controls.")] = 0,
     n: Annotated[int, typer.Option(min=1, help="Items.")] = benchmarks.SIZE,

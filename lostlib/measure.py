@@ -22,9 +22,9 @@ import lostlib
 from lostlib import draws, metrics
 from lostlib.answers import answers
 from lostlib.attention import BACKEND, Rows, Run, running
-from lostlib.benchmarks import Benchmark, Item, load_benchmark
+from lostlib.benchmarks import VERSIONS, Benchmark, Choice, Item, load_benchmark
 from lostlib.interventions import Intervention, NoiseDelta, NoiseQKV, intervene, noise_like, without_rotation
-from lostlib.models import Batch, LostModel, check_device, load_model
+from lostlib.models import Batch, LostModel, check_device, load_model, model_type
 from lostlib.names import nearest
 from lostlib.residual import LayerStream, seen, watch
 from lostlib.results import Key, Table
@@ -317,11 +317,19 @@ def measure(
     if experiment != "answers" and str(chosen) != "none":
         raise ValueError(f"{experiment} tables are of the untouched model, intervention {intervention!r} was given")
     check_device(device)
-    items = load_benchmark(benchmark, n=n)
+    choice = Choice.parse(benchmark)
+    items = load_items(model, choice, n)
     began, held = time.monotonic(), _loaded(model, device)
-    key = Key(experiment, model, held.weights, benchmark, items.version, str(chosen), seed, n, parameters)
+    version = VERSIONS[choice.name]
+    key = Key(experiment, model, held.weights, str(choice), version, str(chosen), seed, n, parameters)
     parts = work and unfinished(work, key)
     return Table(frame(key, items, device, parts), key, _about(held, key, time.monotonic() - began))
+
+
+def load_items(model: str, choice: Choice, n: int) -> Benchmark:
+    """The items as this model is asked them: VLMEvalKit's prompts depend on the family."""
+    family = model_type(model) if choice.prompt == "vlmevalkit" else None
+    return load_benchmark(str(choice), n=n, family=family)
 
 
 def unfinished(work: Path, key: Key) -> Path:

@@ -253,6 +253,12 @@ def load_model(name: str | Path, device: str = "cpu", dtype: str = "auto", quant
     return LostModel(hf if spread else hf.to(place), processor, named, weights)
 
 
+def model_type(name: str | Path) -> str:
+    """The family of a model, from its configuration alone."""
+    source, card = _source(str(name))
+    return _config(str(name), source, card.revision if card else None).model_type
+
+
 def _source(name: str) -> tuple[Path | str, Card | None]:
     """The folder or hub id that a name means, and its row in the table if it has one."""
     folder = paths.MODELS / name if name in shipped() else Path(name)

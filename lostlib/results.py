@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lostlib import paths
-from lostlib.benchmarks import VERSIONS
+from lostlib.benchmarks import VERSIONS, Choice
 from lostlib.names import nearest
 
 EXPERIMENTS = ("answers", "residual", "attention", "sinks", "heads")
@@ -48,7 +48,8 @@ class Key:
         """Where the table is kept, below a results folder."""
         extra = "".join(f".{k}={v}" for k, v in sorted(self.parameters.items()))
         file = re.sub(r"[^A-Za-z0-9=+.-]+", "_", f"{self.intervention}{extra}") + f".s{self.seed}.parquet"
-        return Path(self.experiment) / self.model.replace("/", "--") / self.benchmark / file
+        benchmark = re.sub(r"[^A-Za-z0-9=+.-]+", "_", self.benchmark)
+        return Path(self.experiment) / self.model.replace("/", "--") / benchmark / file
 
     def covers(self, wanted: Key) -> bool:
         """Does a table with this key hold the wanted one: the same in everything, and at least as many items?"""
@@ -152,12 +153,13 @@ def obtain(
         raise ValueError(
             f"unknown experiment {experiment!r}; there are {', '.join(EXPERIMENTS)}{nearest(experiment, EXPERIMENTS)}"
         )
+    choice = Choice.parse(benchmark)
     wanted = Key(
         experiment,
         model,
         model_weights(model),
-        benchmark,
-        VERSIONS.get(benchmark, "?"),
+        str(choice),
+        VERSIONS[choice.name],
         intervention,
         seed,
         n,

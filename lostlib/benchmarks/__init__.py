@@ -9,11 +9,12 @@ how many, and which columns are pictures; `TOKENS`, how long answers may be; and
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -149,10 +150,51 @@ class Benchmark:
         return scores | {"n": len(items), "n_unparsed": sum(mark.parsed is None for mark in marks)}
 
 
-def check_name(name: str) -> None:
-    """Refuse a benchmark we do not have, naming the nearest one."""
-    if name not in RULES:
-        raise ValueError(f"unknown benchmark {name!r}; there are {', '.join(RULES)}{nearest(name, RULES)}")
+class Choice(NamedTuple):
+    """A benchmark and how it is asked; as text `name` or `name:prompt=lmms,variant=flip`."""
+
+    name: str
+    prompt: str = "default"
+    variant: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Choice:
+        """Of a text; what does not exist is an error that names the nearest.
+
+        >>> str(Choice.parse("3dsrbench:variant=flip, prompt=default"))
+        '3dsrbench:variant=flip'
+        """
+        name, _, rest = text.partition(":")
+        if name not in RULES:
+            raise ValueError(f"unknown benchmark {name!r}; there are {', '.join(RULES)}{nearest(name, RULES)}")
+        given = {key.strip(): value.strip() for key, _, value in (part.partition("=") for part in rest.split(","))}
+        given.pop("", None)
+        if wrong := [key for key in given if key not in cls._fields[1:]]:
+            raise ValueError(f"{text}: {wrong[0]!r} is not one of prompt, variant{nearest(wrong[0], cls._fields[1:])}")
+        choice = cls(name, **given)
+        prompts.style(choice.prompt, None)
+        if name in NAMESAKES and choice != cls(name):
+            raise ValueError(
+                f"{text}: {name} is generated here and asked in one way, so it takes no {', '.join(given)}"
+            )
+        if name in HUB and (choice.variant or first_variant(name)) not in HUB[name].SOURCES:
+            variants = list(HUB[name].SOURCES)
+            raise ValueError(
+                f"{name} has no variant {choice.variant!r}; there are {', '.join(variants)}"
+                f"{nearest(str(choice.variant), variants)}"
+            )
+        return choice
+
+    def __str__(self) -> str:
+        named = {"prompt": self.prompt, "variant": self.variant}
+        plain = {"default", None, first_variant(self.name)}
+        shown = ",".join(f"{key}={value}" for key, value in named.items() if value not in plain)
+        return f"{self.name}:{shown}" if shown else self.name
+
+
+def first_variant(name: str) -> str | None:
+    """The variant that is meant when none is named."""
+    return next(iter(HUB[name].SOURCES)) if name in HUB else None
 
 
 def load_benchmark(
@@ -173,7 +215,8 @@ def load_benchmark(
     ----------
     name : str
         ``"mini-pope"``, ``"mini-realworldqa"`` or ``"mini-mathvista"``, or one of the hub: ``"pope"``, ``"3dsrbench"``,
-        ``"realworldqa"``, ``"mmmu"``, ``"vmcbench"``, ``"mathvista"``, ``"hallusionbench"``.
+        ``"realworldqa"``, ``"mmmu"``, ``"vmcbench"``, ``"mathvista"``, ``"hallusionbench"``. These also
+        with prompt and variant in one text, ``"pope:prompt=lmms"``, which is how chapters and tables name them.
     n : int, optional
         Items: 1000 of a mini benchmark and all of another by default. The first k items are the same for every n >= k;
         of a hub benchmark they are a stratified sample, and no more than there are.
@@ -189,7 +232,8 @@ def load_benchmark(
     variant : str, optional
         3DSRBench: ``"circular"`` or ``"flip"``; HallusionBench: ``"image"`` or ``"all"``. The first by default.
     folder : path, optional
-        A local copy of the data set, Parquet files in the layout of the hub, in place of the hub.
+        A local copy of the data set, Parquet files in the layout of the hub, in place of the hub. By default the
+        subfolder of this name in the folder that the environment variable LOST_DATA names, where there is one.
     revision : str, optional
         A commit of the data set; the newest by default. What was loaded stands in the benchmark's ``origin``.
     partial : bool
@@ -198,13 +242,21 @@ def load_benchmark(
     >>> load_benchmark("mini-pope", n=2).items[0].prompt
     'Is there a green square in the image?'
     """
-    check_name(name)
+    choice = Choice.parse(name)
+    name, prompt, variant = (
+        choice.name,
+        prompt if choice.prompt == "default" else choice.prompt,
+        variant or choice.variant,
+    )
     if n is not None and n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
     rules, style = RULES[name], prompts.style(prompt, family)
     if name in HUB:
+        copies = os.environ.get("LOST_DATA")
+        if folder is None and copies and (Path(copies) / name).is_dir():
+            folder = Path(copies) / name
         return _from_hub(name, n, seed, style, variant, folder, revision, partial)
     given = {
         "prompt": prompt != "default",
