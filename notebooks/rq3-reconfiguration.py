@@ -325,9 +325,9 @@ report.table(
 # redundancy comes with a vision tower that writes the whole scene into every token is a question this world can answer,
 # because both sides of it can be trained.
 #
-# On mini-realworldqa, which asks how two objects lie to one another, the baseline is {num}`base_realworldqa:.3f:ci` where guessing
-# earns {num}`chance_realworldqa:.3f`. Whatever noise does to a model that barely knows the answers says nothing about attention: a
-# benchmark whose baseline is not above chance is *not measurable*, which is not the same as *unaffected*.
+# On mini-realworldqa, which asks how two objects lie to one another, it falls from {num}`base_realworldqa:.3f:ci` to
+# {num}`sap_realworldqa_visual_gaussian:.3f:ci`, where guessing earns {num}`chance_realworldqa:.3f`. A benchmark whose baseline is
+# not above chance would be called *not measurable* here, which is not the same as *unaffected*.
 #
 # ## Which questions
 #

@@ -3,7 +3,8 @@
 1. Before reading, the numbers and verdicts of all notebooks go into one ledger (`collect`).
 2. A notebook's outputs that bring their own page text turn into markdown cells (`for_the_book`), so that figures and
    tables are numbered, labelled and checked like hand-written ones.
-3. The role `num` prints a number and links it to the cell that computed it; the directive `verdicts` lists them all.
+3. The role `num` prints a number and links it to the cell that computed it; the directive `verdicts` lists them all,
+   and `models` the checkpoints.
 4. Each chapter ends with a box that tells what ran it (`finish_page`).
 """
 
@@ -19,6 +20,8 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
+
+from lostlib import zoo
 
 BOOK, NUMBER, VERDICT = (f"application/vnd.lost.{kind}+json" for kind in ("book", "number", "verdict"))
 NUMERIC = re.compile(r"[-+−]?[\d.,]+(e[-+]?\d+)?( ?%)?( \[[-+−\d., %]+\])?|–")
@@ -150,27 +153,43 @@ class Verdicts(SphinxDirective):
         """Build the table from MyST, so that its links are checked like all others."""
         if not self.env.lost_verdicts:
             return []
-        rows = [
-            f'"{v["claim"]}","{quoted(v["text"])}","{{ref}}`{v["status"]} <{v["label"]}>`"' for v in self.verdicts()
-        ]
-        lines = [
-            ":::{csv-table}",
-            ":header-rows: 1",
-            ":widths: auto",
-            "",
-            '"Claim","What the paper says","Found here"',
-            *rows,
-            ":::",
-        ]
-        box = nodes.container()
-        self.state.nested_parse(StringList(lines, source="verdicts"), 0, box)
-        return box.children
+        rows = [(v["claim"], v["text"], f"{{ref}}`{v['status']} <{v['label']}>`") for v in self.verdicts()]
+        return csv_table(self, ("Claim", "What the paper says", "Found here"), rows, plain=2)
 
     def verdicts(self) -> list[dict]:
         """All verdicts in the order of the book's files."""
         for verdict in self.env.lost_verdicts:
             self.env.note_dependency(verdict["path"])
         return self.env.lost_verdicts
+
+
+class Models(SphinxDirective):
+    """``{models}``: the checkpoints of `lostlib.zoo`, their memory and an estimate of the time they take."""
+
+    def run(self) -> list[nodes.Node]:
+        """Build the table from the package's own data."""
+        self.env.note_dependency(zoo.__file__)
+        rows = [
+            (
+                card.id,
+                str(card.layers),
+                card.visual_tokens,
+                f"{card.gigabytes:.3g}" + "?" * ("parameters" in card.unconfirmed),
+                f"{minutes:.2g}" if (minutes := zoo.minutes(card)) >= 0.1 else "below 0.1",
+            )
+            for card in zoo.CARDS.values()
+        ]
+        return csv_table(self, ("Model", "Layers", "Visual tokens", "GB", "Minutes (estimated)"), rows, plain=5)
+
+
+def csv_table(directive: SphinxDirective, head: tuple[str, ...], rows: list[tuple[str, ...]], plain: int) -> list:
+    """A table by way of MyST, so that links in it are checked like all others; the first cells are plain text."""
+    cells = [[quoted(cell) if k < plain else cell for k, cell in enumerate(row)] for row in rows]
+    body = [",".join(f'"{cell}"' for cell in row) for row in (head, *cells)]
+    lines = [":::{csv-table}", ":header-rows: 1", ":widths: auto", "", *body, ":::"]
+    box = nodes.container()
+    directive.state.nested_parse(StringList(lines, source=directive.name), 0, box)
+    return box.children
 
 
 def quoted(text: str) -> str:
@@ -213,6 +232,7 @@ def setup(app: Sphinx) -> dict[str, object]:
     """Register everything."""
     app.add_role("num", Num())
     app.add_directive("verdicts", Verdicts)
+    app.add_directive("models", Models)
     app.connect("env-before-read-docs", collect)
     app.connect("source-read", for_the_book)
     app.connect("doctree-read", finish_page)

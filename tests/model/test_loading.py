@@ -192,3 +192,10 @@ def test_loading_in_bfloat16_and_wrapping(folder: Path) -> None:
     batch = model.encode(items)
     assert torch.equal(again.forward(batch).logits, model.forward(batch).logits)
     assert model.forward(batch).logits.isfinite().all()
+
+
+def test_the_estimate_of_time_is_operations_over_speed() -> None:
+    """7.06 billion parameters, 656 tokens, 1,000 items."""
+    estimate = zoo.minutes(zoo.CARDS["llava-hf/llava-1.5-7b-hf"])
+    assert estimate == pytest.approx(2 * 7_063_427_072 * 656 * 1000 / (0.4 * 312e12) / 60)
+    assert all(0 < zoo.minutes(card) < 200 for card in zoo.CARDS.values())
