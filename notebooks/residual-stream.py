@@ -56,15 +56,15 @@ from lostlib.benchmarks import load_benchmark
 
 # %% tags=["hide-input"]
 answered = results.obtain("answers", model=model, benchmark=benchmark, n=n_items, device=device)
-_shown = {}  # one question a picture, about something that is there where there is one
-for _item in load_benchmark(benchmark, n=n_items).items:
-    if _item.relevant:
+_shown = {}  # one question a picture, about something that is there where that is known
+for _item in sorted(load_benchmark(benchmark, n=n_items).items, key=lambda item: not item.relevant):
+    if _item.images:
         _shown.setdefault(_item.cluster, _item)
 _items = list(_shown.values())[:3]
 _said = dict(zip(answered.frame["item"], answered.frame["raw"], strict=True))
 
-_fig, _axes = plt.subplots(1, len(_items), figsize=(5.2, 2.6), squeeze=False)
-for _ax, _item in zip(_axes[0], _items, strict=True):
+_fig, _axes = plt.subplots(1, max(1, len(_items)), figsize=(5.2, 2.6), squeeze=False)
+for _ax, _item in zip(_axes[0], _items, strict=False):
     _picture = np.asarray(_item.images[0])
     _side = _picture.shape[0] // 8
     _ax.imshow(_picture)
@@ -74,8 +74,10 @@ for _ax, _item in zip(_axes[0], _items, strict=True):
                 (_token % _side * 8 - 0.5, _token // _side * 8 - 0.5), 8, 8, fill=False, color="white", lw=0.8
             )
         )
-    _ax.set_title("\n".join(textwrap.fill(line, 24) for line in _item.prompt.splitlines()), fontsize=7, loc="left")
-    _ax.set_xlabel(f"model: {_said.get(_item.uid, '')}   truth: {_item.answer}", fontsize=7.5)
+    _lines = [textwrap.fill(textwrap.shorten(line, 90), 24) for line in _item.prompt.splitlines()[:6]]
+    _ax.set_title("\n".join(_lines).replace("$", r"\$"), fontsize=7, loc="left")
+    _answer = textwrap.shorten(f"model: {_said.get(_item.uid, '')}   truth: {_item.answer}", 60)
+    _ax.set_xlabel(_answer.replace("$", r"\$"), fontsize=7.5)
     _ax.set(xticks=[], yticks=[])
     _ax.spines[:].set_visible(False)
 report.figure(

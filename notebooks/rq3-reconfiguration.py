@@ -65,7 +65,7 @@ import re as _re
 
 from lostlib import report
 
-report.check_parameters(globals(), benchmarks=_re.compile(r"[\w.-]+(\+[\w.-]+)*"), seeds=(int, 1, 20))
+report.check_parameters(globals(), benchmarks=_re.compile(r"[\w.:=,-]+(\+[\w.:=,-]+)*"), seeds=(int, 1, 20))
 report.style()
 
 import math
@@ -259,7 +259,7 @@ for _name, _base in baseline.items():
             }
         )
 sap = pd.DataFrame(_lines).rename(columns={"value": "accuracy"})
-_slug = {name: name.removeprefix("mini-").replace("-", "_") for name in _names}
+_slug = {name: _re.sub(r"[^a-z0-9]+", "_", name.removeprefix("mini-").lower()) for name in _names}
 for _name in _names:
     _of = sap[sap["benchmark"] == _name].set_index("run")
     report.say(f"chance_{_slug[_name]}", chance[_name])
@@ -406,9 +406,11 @@ if "mini-mathvista" in _names:
     )
 
 # %% [markdown]
-# Sums ({num}`sums_base:.3f:ci` at baseline) change by {num}`sums_visual_change:+.3f:ci` under noise on the image and by
-# {num}`sums_text_change:+.3f:ci` under noise on the text: the replacement is aimed well, and attention on text is what
-# carries text.
+# Sums are asked with numbers that training never put together, so their baseline is {num}`sums_base:.3f:ci`. They change by
+# {num}`sums_visual_change:+.3f:ci` under noise on the image and by {num}`sums_text_change:+.3f:ci` under noise on the text:
+# attention on text is what carries text. That sums suffer at all from noise on a picture they do not need is a warning
+# for reading the other panels. Noise does not only withhold what attention would have fetched, it also brings in what
+# attention had kept out.
 #
 # ## Does attention look where the answer is?
 #
@@ -423,7 +425,7 @@ for _name in _names:
     _found = results.obtain("attention", model=model, benchmark=_name, n=min(n_items, 200), device=device)
     _kept.append(_found)
     _looks.append(
-        stats.summary(_found.frame.dropna(), ["layer"], ["relevant", "expected", "visual"]).assign(benchmark=_name)
+        stats.summary(_found.frame, ["layer"], ["relevant", "expected", "visual"]).assign(benchmark=_name)
     )
 looks = pd.concat(_looks)
 _fig, _axes = plt.subplots(1, len(_names), figsize=(5.2, 2.7), sharey=True, squeeze=False)
