@@ -24,7 +24,7 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 from lostlib import zoo
 
 BOOK, NUMBER, VERDICT = (f"application/vnd.lost.{kind}+json" for kind in ("book", "number", "verdict"))
-NUMERIC = re.compile(r"[-+−]?[\d.,]+(e[-+]?\d+)?( ?%)?( \[[-+−\d., %]+\])?|–")
+NUMERIC = re.compile(r"(≤ |below )?[-+−]?[\d.,]+(-\d+)?(e[-+]?\d+)?( ?%)?\??( \[[-+−\d., %]+\])?|–")
 log = logging.getLogger(__name__)
 
 
