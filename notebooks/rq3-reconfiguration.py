@@ -530,16 +530,17 @@ report.figure(
 #
 # And from layer {num}`upper_layer:d` on, all weights on the image can be shuffled together at a cost of
 # {num}`where_pope_upper:+.3f:ci`, {num}`where_realworldqa_upper:+.3f:ci` and {num}`where_mathvista_upper:+.3f:ci` on the three
-# benchmarks. There the paper's finding is ours: in the upper half of this model it hardly matters where attention looks in the
-# image, because the looking is done. A replacement in *all* layers costs nothing only in a model in which *no* layer has to
-# look.
+# benchmarks. On the first two the paper's finding is ours there: in the upper half of this model it does not matter where
+# attention looks in the image, because the looking is done. Counting goes on. A replacement in *all* layers costs nothing only
+# in a model in which *no* layer has to look.
 #
 # ## What could fool us
 #
 # - **Noise is off the training distribution.** A model may fail because rows look unlike anything it has seen, not because
 #   the information is missing. `permuted` and `uniform` guard against this reading, each from its side.
-# - **Every layer at once.** Replacing all layers asks whether *any* learned choice is needed. Where it is needed is a
-#   matter of the parameters `layers` and `heads`.
+# - **Every layer at once.** Replacing all layers asks whether *any* learned choice is needed; {numref}`fig-where` asks where.
+# - **We told it to look early.** Training asked the middle of the decoder what each reference means ({ref}`deviations`). That
+#   the looking ends there may be our doing; a model trained without this help would have to show it again.
 # - **Answers must still be readable.** What cannot be parsed counts as wrong; {numref}`tab-sap` shows its share.
 # - **A world that demands looking.** Questions with an answer in the language prior would survive any noise on the image.
 # - **Thresholds.** The verdicts above are rules in code that you can read and change; the intervals are what to look at.
