@@ -429,9 +429,10 @@ for _name in _names:
     _kept.append(_found)
     _looks.append(stats.summary(_found.frame, ["layer"], ["relevant", "expected", "visual"]).assign(benchmark=_name))
     _means = _looks[-1].set_index(["value", "layer"])
-    _best = _means.loc["relevant", "mean"].idxmax() if _means["mean"].loc["relevant"].notna().any() else 0
-    report.say(f"looks_{_slug[_name]}", *_means.loc[("relevant", _best), ["mean", "low", "high"]])
-    report.say(f"even_{_slug[_name]}", _means.loc[("expected", _best), "mean"])
+    if _means.loc["relevant", "mean"].notna().any():  # only a made world knows which patches decide
+        _best = _means.loc["relevant", "mean"].idxmax()
+        report.say(f"looks_{_slug[_name]}", *_means.loc[("relevant", _best), ["mean", "low", "high"]])
+        report.say(f"even_{_slug[_name]}", _means.loc[("expected", _best), "mean"])
 looks = pd.concat(_looks)
 _fig, _axes = plt.subplots(1, len(_names), figsize=(5.2, 2.7), sharey=True, squeeze=False)
 for _ax, _name in zip(_axes[0], _names, strict=True):
