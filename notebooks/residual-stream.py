@@ -173,7 +173,7 @@ report.say("erank_peak_site", float(_peak["site"]))
 # tokens occur) and its row space (which semantic directions occur); $P_C$ and $P_R$ are the projectors on them. They
 # need a rule for $r$, and the paper names none. The rule `numerical` counts every singular value above
 # $\max(S,H)\,\varepsilon_{64}\,\sigma_1$, which is faithful to the formula and has a consequence worth knowing: with
-# fewer tokens than dimensions and no two tokens alike, *every* combination of tokens occurs, $P_C$ is the identity, and
+# fewer tokens than dimensions, linearly independent, *every* combination of tokens occurs, $P_C$ is the identity, and
 # nothing can ever be new in it. In our model $S$ is smaller than $H$, so novelty shows in the row space only; with a long
 # sequence in a narrow model it is the other way round. The next chapter shows how much hangs on the rule.
 #

@@ -288,8 +288,10 @@ report.table(
 #
 # - **RID is relative.** It has no unit and depends on $S$, $H$ and the norm of the update. Compare it with Noise Δ in the
 #   same model, not with a number of another model.
+# - **The rule has a say.** How FFN and attention compare depends on the rank rule ({numref}`fig-rules`): the verdicts are those
+#   of the default rule, and with a rule that counts fewer directions the order can turn around.
 # - **Full rank hides a part.** With fewer tokens than dimensions the column part is zero by construction once no two
-#   tokens are alike ({ref}`ch-residual-stream`); a longer prompt or a narrower model moves the novelty to the other part.
+#   tokens depend on one another ({ref}`ch-residual-stream`); a longer prompt or a narrower model moves the novelty to the other part.
 # - **The tolerance is a choice.** ε(RoPE) measures how much this layer's attention depends on position, which need not
 #   be what separates signal from noise.
 # - **One small model.** It was trained on one synthetic world, from one seed.

@@ -125,7 +125,7 @@ _ax.legend(ncols=2, fontsize=8)
 report.figure(
     _fig,
     "mixig",
-    f"MixIG by layer in {model}, {rows['item'].nunique()} items, 95 % bands. Positive: the update makes tokens more alike.",
+    f"MixIG by layer in {model}, {rows['item'].nunique()} items, 95 % bands. Positive: the update spreads each token's similarity more evenly.",
     "Lines of MixIG against the layer for attention, FFN and the two noise controls.",
     data=layers,
 )
@@ -321,8 +321,8 @@ report.table(
 # tokens are gaussian noise, where guessing gives one half; on mini-mathvista from {num}`base_mathvista:.3f:ci` to
 # {num}`sap_mathvista_visual_gaussian:.3f:ci`, although a third of its questions do not need the picture. Shuffling the learned
 # weights among the image tokens gives {num}`sap_pope_visual_permuted:.3f:ci` and {num}`sap_mathvista_visual_permuted:.3f:ci`. **In
-# this model it matters where attention looks.** That contradicts the paper's finding on large models, and it had to: here
-# each image patch knows little beyond what it shows, and the answer can only be fetched from the right place. Whether
+# this model it matters where attention looks.** That contradicts the paper's finding on large models. One reading, not
+# measured here: each image patch knows little beyond what it shows, so that the answer can only be fetched from the right place. Whether
 # redundancy comes with a vision tower that writes the whole scene into every token is a question this world can answer,
 # because both sides of it can be trained.
 #
@@ -409,8 +409,9 @@ if "mini-mathvista" in _names:
 # %% [markdown]
 # Sums are asked with numbers that training never put together, so their baseline is {num}`sums_base:.3f:ci`. They change by
 # {num}`sums_visual_change:+.3f:ci` under noise on the image and by {num}`sums_text_change:+.3f:ci` under noise on the text:
-# attention on text is what carries text. That sums suffer at all from noise on a picture they do not need is a warning
-# for reading the other panels. Noise does not only withhold what attention would have fetched, it also brings in what
+# noise on text breaks them, as it breaks the questions about the picture ({numref}`fig-groups`), so nothing here is special to
+# text. That sums suffer at all from noise on a picture they do not need is a warning
+# for reading the other panels. Noise does not only withhold what attention would have fetched, it may also bring in what
 # attention had kept out.
 #
 # ## Does attention look where the answer is?
@@ -525,8 +526,8 @@ report.figure(
 # In the last token's row alone, shuffling changes accuracy on mini-pope by {num}`where_pope_last:+.3f:ci` and on
 # mini-realworldqa by {num}`where_realworldqa_last:+.3f:ci`; in the rows of all text tokens by {num}`where_pope_text:+.3f:ci` and
 # {num}`where_realworldqa_text:+.3f:ci`. The token from which the answer is read looks at the right patches, and it need not: what it
-# needs was fetched earlier in the question and reaches it through text. The figure before this one showed attention at work
-# where no work was done. On mini-mathvista, which counts, the last token's own look is worth
+# needs was fetched earlier in the question and reaches it through text. {numref}`fig-looks` shows attention at work
+# where no work is done. On mini-mathvista, which counts, the last token's own look is worth
 # {num}`where_mathvista_last:+.3f:ci`.
 #
 # And from layer {num}`upper_layer:d` on, all weights on the image can be shuffled together at a cost of
