@@ -14,7 +14,6 @@ import gc
 import hashlib
 import json
 import math
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from lostlib import paths
 from lostlib.benchmarks import Benchmark, Item
 from lostlib.interventions import Intervention, intervene
 from lostlib.models import LostModel
@@ -130,7 +130,8 @@ def answers(
                 bar.update(len(batch))
             frames.append(pd.DataFrame(rows).astype({"raw": "str", "error": "str"}))
             if file:
-                _write(frames[-1], file)
+                with paths.replacing(file) as partial:
+                    frames[-1].to_parquet(partial, index=False, compression="zstd")
     said = pd.concat(frames, ignore_index=True).set_index("item")
     return _table(benchmark, said.loc[[items[i].uid for i in planned.asked_as]].reset_index(drop=True))
 
@@ -158,13 +159,6 @@ def _digest(items: Sequence[Item], planned: Plan, max_new_tokens: int) -> str:
     """A name for the plan: shards of another one are not taken for its own."""
     asked = [[items[i].uid for i in batch] for batch in planned.batches]
     return hashlib.sha256(json.dumps([asked, SHARD, max_new_tokens]).encode()).hexdigest()[:12]
-
-
-def _write(frame: pd.DataFrame, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    frame.to_parquet(partial, index=False, compression="zstd")
-    os.replace(partial, file)
 
 
 class _Asker:

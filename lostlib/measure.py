@@ -40,6 +40,12 @@ def batches(items: Sequence[Item], size: int, title: str) -> Iterator[Sequence[I
             bar.update(len(items[start : start + size]))
 
 
+def in_order(rows: pd.DataFrame, items: Sequence[Item]) -> pd.DataFrame:
+    """The rows in the items' order."""
+    order = {item.uid: i for i, item in enumerate(items)}
+    return rows.sort_values("item", key=lambda ids: ids.map(order), kind="stable", ignore_index=True)
+
+
 # ---- residual metrics -----------------------------------------------------------------------------------------------
 
 
@@ -141,9 +147,8 @@ def residual_metrics(
         if scope == "model":
             for name in chosen:
                 rows.extend(_propagated(model, batch, name, seed, mids, measures))
-    order = {item.uid: (i, item.cluster) for i, item in enumerate(items)}
-    frame = pd.DataFrame(rows).sort_values("item", key=lambda ids: ids.map(order), kind="stable", ignore_index=True)
-    frame.insert(1, "cluster", frame["item"].map({uid: cluster for uid, (_, cluster) in order.items()}))
+    frame = in_order(pd.DataFrame(rows), items)
+    frame.insert(1, "cluster", frame["item"].map({item.uid: item.cluster for item in items}))
     return frame
 
 
@@ -256,8 +261,7 @@ def attention_mass(model: LostModel, items: Sequence[Item], batch_size: int = 32
 
         with running(Run(model, edits=[look])):
             model.forward(batch)
-    order = {item.uid: i for i, item in enumerate(items)}
-    return pd.DataFrame(rows).sort_values("item", key=lambda ids: ids.map(order), kind="stable", ignore_index=True)
+    return in_order(pd.DataFrame(rows), items)
 
 
 def _looking(weights: Tensor, relevant: tuple[int, ...] | None) -> dict[str, float]:

@@ -1,8 +1,11 @@
-"""Where shipped models and tables are: beside the package in a checkout, inside it when installed from a wheel."""
+"""Where shipped models and tables are (beside the package in a checkout, inside it in a wheel); replacing a file."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -21,3 +24,12 @@ def weights_hash(folder: Path) -> str:
             while block := stream.read(1 << 24):  # a shard may be larger than the memory
                 digest.update(block)
     return digest.hexdigest()[:16] if files else "unknown"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name to write to inside the block; what was written then appears at `path`, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    yield partial
+    os.replace(partial, path)

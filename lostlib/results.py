@@ -85,15 +85,10 @@ def content_hash(frame: pd.DataFrame) -> str:
 def write(table: Table, folder: Path) -> Path:
     """Write a table atomically; the manifest travels inside the Parquet file."""
     path = folder / table.key.path
-    path.parent.mkdir(parents=True, exist_ok=True)
     meta = {META: json.dumps({"key": asdict(table.key), "about": table.about}).encode()}
-    partial = path.with_name(path.name + f".{os.getpid()}.partial")
-    pq.write_table(
-        pa.Table.from_pandas(table.frame, preserve_index=False).replace_schema_metadata(meta),
-        partial,
-        compression="zstd",
-    )
-    os.replace(partial, path)
+    rows = pa.Table.from_pandas(table.frame, preserve_index=False).replace_schema_metadata(meta)
+    with paths.replacing(path) as partial:
+        pq.write_table(rows, partial, compression="zstd")
     return path
 
 

@@ -15,7 +15,7 @@ from lostlib import sinks
 from lostlib.attention import Rows, Run, running
 from lostlib.benchmarks.items import Item
 from lostlib.interventions import Knockout, Var, parse_numbers
-from lostlib.measure import batches
+from lostlib.measure import batches, in_order
 from lostlib.models import Batch, LostModel
 from lostlib.residual import LayerStream, seen, watch
 
@@ -85,7 +85,7 @@ def sink_rows(
 
         with running(Run(model, edits=[look])), watch(model, each=visit):
             model.forward(batch)
-    return _in_order(pd.concat(frames, ignore_index=True), items)
+    return in_order(pd.concat(frames, ignore_index=True), items)
 
 
 def head_rows(
@@ -147,17 +147,11 @@ def head_rows(
             for handle in finder.follow(run, range(model.n_layers)):
                 stack.callback(handle.remove)
             model.forward(batch)
-    return _in_order(pd.concat(frames, ignore_index=True), items)
+    return in_order(pd.concat(frames, ignore_index=True), items)
 
 
 def _numbers(dims: str | None) -> tuple[int, ...] | None:
     return None if dims is None else parse_numbers(str(dims))
-
-
-def _in_order(rows: pd.DataFrame, items: Sequence[Item]) -> pd.DataFrame:
-    """The rows in the items' order."""
-    order = {item.uid: i for i, item in enumerate(items)}
-    return rows.sort_values("item", key=lambda ids: ids.map(order), kind="stable", ignore_index=True)
 
 
 def _after_image(rows: Rows) -> Tensor:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import ctypes.util
 import json
 import math
-import os
 import shutil
 import sys
 import time
@@ -401,9 +400,8 @@ class Trainer:
             "heads": [head.state_dict() for head in (self.tower.head, self.read_out)],
             "optimizer": optimizer.state_dict(),
         }
-        partial = self._state().with_suffix(".partial")
-        torch.save(state, partial)
-        os.replace(partial, self._state())
+        with paths.replacing(self._state()) as partial:
+            torch.save(state, partial)
 
     def _load(self) -> dict | None:
         """The saved state, when it belongs to this model, recipe and seed."""
