@@ -36,12 +36,18 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """Sizes and training length of one mini model."""
+    """Sizes, vision tower and training length of one mini model.
+
+    tower   `mixing`: each patch is trained to say what it shows, and may look at the others to know it (the default);
+            `local`: the same, but patches cannot look at one another; `broadcast`: each patch is trained to say
+            what the whole scene shows
+    """
 
     layers: int = 6
     hidden: int = 128
     heads: int = 4
     mlp: int = 384
+    tower: str = "mixing"
     vision_layers: int = 4
     vision_hidden: int = 128
     vision_heads: int = 4
@@ -53,7 +59,11 @@ class Recipe:
     learning_rate: float = 1.5e-3
 
 
-RECIPES = {"mini-llava-1.5": Recipe()}
+RECIPES = {
+    "mini-llava-1.5": Recipe(),
+    "mini-llava-1.5-local": Recipe(tower="local"),
+    "mini-llava-1.5-broadcast": Recipe(tower="broadcast", tower_steps=3000),
+}
 
 
 def tokenizer() -> PreTrainedTokenizerFast:

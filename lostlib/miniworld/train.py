@@ -43,6 +43,7 @@ from lostlib.miniworld.scenes import (
     PATCH,
     SHAPES,
     SIZES,
+    TOKENS,
     Scene,
     Thing,
     generator,
@@ -194,7 +195,7 @@ def cell(thing: Thing) -> tuple[int, int]:
 
 
 def patch_labels(scene: Scene) -> np.ndarray:
-    """What each patch mostly shows, and where it is: int (visual tokens, 5) for colour, shape, size, row, column.
+    """What each patch mostly shows, and where it is: int (visual tokens, 1, 5), colour, shape, size, row and column.
 
     The first three are 0 where fewer than 6 pixels are covered.
     """
@@ -202,30 +203,61 @@ def patch_labels(scene: Scene) -> np.ndarray:
     owner = np.where(covered.max(axis=0) >= 6, covered.argmax(axis=0), -1)
     shown = [tuple(value + 1 for value in looks(thing)) for thing in scene.things]
     cells = np.indices((IMAGE // PATCH, IMAGE // PATCH)).reshape(2, -1).T * PATCH // CELL
-    return np.concatenate([np.array([*shown, (0, 0, 0)])[owner], cells], axis=1)
+    return np.concatenate([np.array([*shown, (0, 0, 0)])[owner], cells], axis=1)[:, None]
+
+
+def scene_labels(scene: Scene) -> np.ndarray:
+    """The whole scene, for each patch anew: int (visual tokens, 16, 3), colour, shape and size of each cell.
+
+    All three are 0 in an empty cell.
+    """
+    labels = np.zeros((GRID**2, 3), dtype=np.int64)
+    for thing in scene.things:
+        labels[thing.row * GRID + thing.column] = np.array(looks(thing)) + 1
+    return np.broadcast_to(labels, (TOKENS, *labels.shape))
+
+
+LOOK_CLASSES = (len(COLORS) + 1, len(SHAPES) + 1, len(SIZES) + 1)
+TOWERS = {  # what each patch is trained to say of a scene: labels, of how many objects, and classes of each answer
+    "mixing": (patch_labels, 1, (*LOOK_CLASSES, GRID, GRID)),
+    "local": (patch_labels, 1, (*LOOK_CLASSES, GRID, GRID)),
+    "broadcast": (scene_labels, GRID**2, LOOK_CLASSES),
+}
 
 
 class TowerLoss(nn.Module):
-    """Stage 1: linear read-outs of colour, shape, size, row and column from each patch of the layer LLaVA uses."""
+    """Stage 1: linear read-outs of a scene from each patch of the layer LLaVA uses.
 
-    def __init__(self, model: Any):
+    Towers `mixing` and `local` read the colour, shape, size, row and column of what the patch itself shows, `broadcast`
+    the look of what lies in each of the sixteen cells. In a `local` tower attention's output is held at zero, so that
+    no patch learns of another.
+    """
+
+    def __init__(self, model: Any, kind: str):
         super().__init__()
         self.tower, self.layer = model.model.vision_tower, model.config.vision_feature_layer
-        self.classes = (len(COLORS) + 1, len(SHAPES) + 1, len(SIZES) + 1, GRID, GRID)
-        self.head = nn.Linear(model.config.vision_config.hidden_size, sum(self.classes))
+        self.labels, self.objects, self.classes = TOWERS[kind]
+        self.head = nn.Linear(model.config.vision_config.hidden_size, self.objects * sum(self.classes))
+        self.still = [p for name, p in self.tower.named_parameters() if kind == "local" and "out_proj" in name]
+        for p in self.still:
+            nn.init.zeros_(p)
+
+    def targets(self, scenes: list[Scene]) -> Tensor:
+        """(B, visual tokens, objects, answers) int64."""
+        return torch.from_numpy(np.stack([self.labels(scene) for scene in scenes]))
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """(loss, share of object patches whose labels are all right)."""
+        """(loss, share of the objects read from each patch whose labels are all right)."""
         hidden = self.tower(images, output_hidden_states=True).hidden_states[self.layer][:, 1:]  # class token dropped
-        heads = self.head(hidden).float().split(self.classes, dim=-1)
-        objects = labels[..., 0] > 0
-        weights = torch.where(objects, 1.0, BACKGROUND_LOSS).flatten()
+        heads = self.head(hidden).float().unflatten(-1, (self.objects, -1)).split(self.classes, dim=-1)
+        present = labels[..., 0] > 0
+        weights = torch.where(present, 1.0, BACKGROUND_LOSS).flatten()
         loss = torch.zeros((), device=images.device)
         for k, logits in enumerate(heads):
-            losses = nn.functional.cross_entropy(logits.flatten(0, 1), labels[..., k].flatten(), reduction="none")
+            losses = nn.functional.cross_entropy(logits.flatten(0, -2), labels[..., k].flatten(), reduction="none")
             loss = loss + (losses * weights).sum() / weights.sum()
         right = torch.stack([logits.argmax(-1) == labels[..., k] for k, logits in enumerate(heads)]).all(0)
-        return loss, {"accuracy": right[objects].float().mean()}
+        return loss, {"accuracy": right[present].float().mean()}
 
 
 class ReadOut(nn.Module):
@@ -306,7 +338,7 @@ class Trainer:
         if shutil.which("g++"):  # fused element-wise steps: about a third faster; needs a C++ compiler
             for layer in self.model.model.language_model.layers:
                 layer.compile(dynamic=True)
-        self.tower = TowerLoss(self.model).to(self.device)
+        self.tower = TowerLoss(self.model, recipe.tower).to(self.device)
         self.read_out = ReadOut(self.model.config).to(self.device)
         self.talk = Conversations(self.processor.tokenizer, self.model.config.image_seq_length)
         self.stage, self.step, self.seconds = STAGES[0], 0, 0.0
@@ -318,21 +350,20 @@ class Trainer:
         """(loss, shares of what was right) on one step's scenes."""
         drawn = scenes_of_step(stage, self.seed, step, self.recipe.batch)
         if stage == "tower":
-            labels = torch.from_numpy(np.stack([patch_labels(scene) for scene, _ in drawn])).to(self.device)
-            return self.tower(picture_tensor([scene for scene, _ in drawn]).to(self.device), labels)
+            scenes = [scene for scene, _ in drawn]
+            return self.tower(picture_tensor(scenes).to(self.device), self.tower.targets(scenes).to(self.device))
         captioned = stage == "captions" or step % CAPTION_EVERY == 0
         return answer_loss(self.model, self.read_out, self.talk.batch(stage, drawn, captioned).to(self.device))
 
     def parameters(self, stage: str) -> list[nn.Parameter]:
-        """What a stage trains."""
+        """What a stage trains. A `broadcast` tower stands still after its stage, or it would unlearn to broadcast."""
+        still = {id(p) for p in self.tower.still}
         tower = list(self.tower.parameters())
         if stage == "tower":
-            return tower
-        everything = [*self.model.parameters(), *self.read_out.parameters()]
-        if stage != "captions":
-            return everything
-        still = {id(p) for p in tower}
-        return [p for p in everything if id(p) not in still]
+            return [p for p in tower if id(p) not in still]
+        if stage == "captions" or self.recipe.tower == "broadcast":
+            still |= {id(p) for p in tower}
+        return [p for p in (*self.model.parameters(), *self.read_out.parameters()) if id(p) not in still]
 
     def steps(self, stage: str) -> int:
         """Length of a stage."""
@@ -351,7 +382,10 @@ class Trainer:
         return self.model
 
     def _stage(self, stage: str, saved: dict | None) -> None:
-        optimizer = torch.optim.AdamW(self.parameters(stage), lr=0, betas=(0.9, 0.98), weight_decay=0.1, fused=True)
+        trained = self.parameters(stage)
+        for p in (*self.model.parameters(), *self.tower.head.parameters(), *self.read_out.parameters()):
+            p.requires_grad_(any(p is q for q in trained))  # what stands still costs no backward pass
+        optimizer = torch.optim.AdamW(trained, lr=0, betas=(0.9, 0.98), weight_decay=0.1, fused=True)
         start = 0
         if saved is not None:
             optimizer.load_state_dict(saved["optimizer"])
@@ -366,7 +400,7 @@ class Trainer:
                 loss, right = self.loss(stage, step)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(self.parameters(stage), 1.0)
+            nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
             recent.append({"loss": float(loss.detach()), **{k: float(v) for k, v in right.items()}})
             self.step = step + 1

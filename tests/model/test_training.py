@@ -70,6 +70,43 @@ def test_seeds_differ_and_training_learns(tmp_path: Path) -> None:
     assert longer.log[-1]["loss"] < 0.7 * longer.log[0]["loss"]
 
 
+def visual_tokens(trainer: train.Trainer, images: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return trainer.tower.tower(images, output_hidden_states=True).hidden_states[trainer.tower.layer][:, 1:]
+
+
+@pytest.mark.parametrize(("kind", "mixes"), [("mixing", True), ("local", False)])
+def test_only_a_local_tower_keeps_patches_apart(tmp_path: Path, kind: str, mixes: bool) -> None:
+    """A changed pixel reaches the tokens of other patches, or none of them; still so after all stages."""
+    trainer = train.Trainer("tiny", replace(TINY, tower=kind), 0, tmp_path)
+    trainer.run(tell=lambda _: None)
+    images = train.picture_tensor([scene for scene, _ in train.scenes_of_step("tower", 0, 0, 1)])
+    changed = images.clone()
+    changed[..., 0, 0] += 1
+    moved = (visual_tokens(trainer, images) - visual_tokens(trainer, changed)).abs().amax(dim=(0, 2)) > 0
+    assert moved[0]
+    assert moved[1:].any() == mixes
+
+
+def test_a_broadcast_tower_learns_the_scene_and_then_stands_still(tmp_path: Path) -> None:
+    trainer = train.Trainer("tiny", replace(TINY, tower="broadcast"), 0, tmp_path)
+    scenes = [scene for scene, _ in train.scenes_of_step("tower", 0, 0, 20)]
+    labels = trainer.tower.targets(scenes)
+    assert labels.shape == (20, 64, 16, 3)
+    for scene, of_patches in zip(scenes, labels, strict=True):
+        assert (of_patches == of_patches[0]).all()
+        assert {(c // 4, c % 4) for c in of_patches[0, :, 0].nonzero().flatten().tolist()} == {
+            (t.row, t.column) for t in scene.things
+        }
+        for t in scene.things:
+            assert tuple((of_patches[0, 4 * t.row + t.column] - 1).tolist()) == train.looks(t)
+    trainer._stage("tower", None)
+    before = [p.detach().clone() for p in trainer.tower.tower.parameters()]
+    trainer._stage("captions", None)
+    trainer._stage("instruct", None)
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.tower.tower.parameters(), strict=True))
+
+
 def test_the_product_is_a_hub_folder_with_card_exam_and_log(tmp_path: Path) -> None:
     trainer = train.Trainer("tiny", TINY, 0, tmp_path / "work")
     trainer.run(tell=lambda _: None)
