@@ -12,7 +12,7 @@ both; the ratio is the median of the ratios of neighbours. The textbook is the f
 - TME: P normalised, then the entropy of its rows.
 
 `--typed` adds the formulas as one types them: torch.linalg.svd with its defaults (square U and V) wherever singular
-values or vectors are needed, and P_C and P_R as S×S and H×H matrices.
+values or vectors are needed, and P_C and P_R as S×S and H×H matrices; for several updates simply called again.
 """
 
 import argparse
@@ -107,6 +107,10 @@ def cases(x: Tensor, new: list[Tensor], typed: bool) -> dict[str, tuple[Callable
     if typed:
         table["effective_rank, as typed"] = (lambda: metrics.effective_rank(x), lambda: typed_erank(x))
         table["rid, as typed"] = (ours, lambda: typed_rid(x, new[0]))
+        table[f"rid, {CONTROLS} updates, as typed"] = (
+            ours_many,
+            lambda: torch.stack([typed_rid(x, x_new) for x_new in new]),
+        )
     return table
 
 
