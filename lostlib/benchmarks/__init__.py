@@ -151,11 +151,12 @@ class Benchmark:
 
 
 class Choice(NamedTuple):
-    """A benchmark and how it is asked; as text `name` or `name:prompt=lmms,variant=flip`."""
+    """A benchmark and how it is asked; as text `name` or `name:prompt=lmms,variant=flip,revision=main`."""
 
     name: str
     prompt: str = "default"
     variant: str | None = None
+    revision: str | None = None  # of the data set; None: the newest
 
     @classmethod
     def parse(cls, text: str) -> Choice:
@@ -170,7 +171,10 @@ class Choice(NamedTuple):
         given = {key.strip(): value.strip() for key, _, value in (part.partition("=") for part in rest.split(","))}
         given.pop("", None)
         if wrong := [key for key in given if key not in cls._fields[1:]]:
-            raise ValueError(f"{text}: {wrong[0]!r} is not one of prompt, variant{nearest(wrong[0], cls._fields[1:])}")
+            known = cls._fields[1:]
+            raise ValueError(f"{text}: {wrong[0]!r} is not one of {', '.join(known)}{nearest(wrong[0], known)}")
+        if empty := [key for key, value in given.items() if not value]:
+            raise ValueError(f"{text}: {empty[0]} is empty")
         choice = cls(name, **given)
         prompts.style(choice.prompt, None)
         if name in NAMESAKES and choice != cls(name):
@@ -186,7 +190,7 @@ class Choice(NamedTuple):
         return choice
 
     def __str__(self) -> str:
-        named = {"prompt": self.prompt, "variant": self.variant}
+        named = {"prompt": self.prompt, "variant": self.variant, "revision": self.revision}
         plain = {"default", None, first_variant(self.name)}
         shown = ",".join(f"{key}={value}" for key, value in named.items() if value not in plain)
         return f"{self.name}:{shown}" if shown else self.name
@@ -216,7 +220,8 @@ def load_benchmark(
     name : str
         ``"mini-pope"``, ``"mini-realworldqa"`` or ``"mini-mathvista"``, or one of the hub: ``"pope"``, ``"3dsrbench"``,
         ``"realworldqa"``, ``"mmmu"``, ``"vmcbench"``, ``"mathvista"``, ``"hallusionbench"``. These also
-        with prompt and variant in one text, ``"pope:prompt=lmms"``, which is how chapters and tables name them.
+        with prompt, variant and revision in one text, ``"pope:prompt=lmms"``, which is how chapters and tables name
+        them.
     n : int, optional
         Items: 1000 of a mini benchmark and all of another by default. The first k items are the same for every n >= k;
         of a hub benchmark they are a stratified sample, and no more than there are.
@@ -243,11 +248,8 @@ def load_benchmark(
     'Is there a green square in the image?'
     """
     choice = Choice.parse(name)
-    name, prompt, variant = (
-        choice.name,
-        prompt if choice.prompt == "default" else choice.prompt,
-        variant or choice.variant,
-    )
+    name, prompt = choice.name, prompt if choice.prompt == "default" else choice.prompt
+    variant, revision = variant or choice.variant, revision or choice.revision
     if n is not None and n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     if seed < 0:

@@ -266,6 +266,9 @@ def test_complete_data_is_accepted_and_the_source_recorded(monkeypatch: pytest.M
     assert len(made.items) == 765
     assert made.origin == f"lmms-lab/RealWorldQA@{'0a' * 20} test"
     assert [one[0] for one in asked] == ["xai-org/RealworldQA", "lmms-lab/RealWorldQA"]
+    other = lostlib.load_benchmark("realworldqa:revision=refs/pr/3", n=5)
+    assert [item.uid for item in other.items] == [item.uid for item in made.items[:5]]
+    assert [one[3] for one in asked] == [None, None, "refs/pr/3", "refs/pr/3"]
     monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: 1 / 0)
     with pytest.raises(RuntimeError, match=r"(?s)xai-org/RealworldQA: ZeroDivisionError.*lmms-lab-encoder/RealWorldQA"):
         lostlib.load_benchmark("realworldqa")
@@ -280,6 +283,8 @@ def test_mistakes(folder: Any) -> None:
         lostlib.load_benchmark("pope", family="llava-next")
     with pytest.raises(ValueError, match=r"no variant 'circle'; .*did you mean 'circular'"):
         lostlib.load_benchmark("3dsrbench", variant="circle")
+    with pytest.raises(ValueError, match="'main' was asked for, but rows come from the local copy"):
+        lostlib.load_benchmark("pope:revision=main", folder=folder("pope"))
     with pytest.raises(ValueError, match="mini-pope takes no prompt or folder"):
         lostlib.load_benchmark("mini-pope", prompt="lmms", folder="x")
 
