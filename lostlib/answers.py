@@ -16,7 +16,6 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -150,9 +149,13 @@ def _finished(file: Path) -> pd.DataFrame | None:
 
 
 def _finish(file: Path, rows: pd.DataFrame) -> None:
-    # a folder that another process has just cleared away is no loss: the rows are held here as well
-    with suppress(FileNotFoundError), paths.replacing(file) as partial:
-        rows.to_parquet(partial, index=False, compression="zstd")
+    try:
+        with paths.replacing(file) as partial:
+            rows.to_parquet(partial, index=False, compression="zstd")
+    except OSError:
+        if file.parent.is_dir():
+            raise
+        # another process has just cleared the folder away, which is no loss: these rows are in memory
 
 
 def _table(benchmark: Benchmark, said: pd.DataFrame) -> pd.DataFrame:

@@ -101,21 +101,22 @@ class ModelChoice:
         return self.revision or (self.card.revision if self.card else None)
 
     @property
-    def weights(self) -> str:
-        """What tells one state of the weights from another, without a network.
-
-        The hash of a folder's files; of a hub id the commit, where it was named or has been fetched; else "unknown".
-        """
-        if self.folder:
-            return paths.weights_hash(self.folder)
-        if re.fullmatch("[0-9a-f]{40}", self.wanted_revision or ""):
-            return str(self.wanted_revision)
+    def commit(self) -> str | None:
+        """Of a hub id: the commit that was named, or that the revision had when it was last fetched; None: unknown."""
+        if self.folder or not re.fullmatch(r"[\w.-]+/[\w.-]+", self.name):
+            return None
+        revision = self.wanted_revision
+        if revision and re.fullmatch("[0-9a-f]{40}", revision):
+            return revision
         from huggingface_hub import try_to_load_from_cache
 
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.name):
-            return "unknown"
-        held = try_to_load_from_cache(self.name, "config.json", revision=self.wanted_revision)
-        return Path(held).parent.name if isinstance(held, str) else "unknown"
+        held = try_to_load_from_cache(self.name, "config.json", revision=revision)
+        return Path(held).parent.name if isinstance(held, str) else None
+
+    @property
+    def weights(self) -> str:
+        """What tells one state of the weights from another: the hash of a folder's files, or the commit; "unknown"."""
+        return paths.weights_hash(self.folder) if self.folder else self.commit or "unknown"
 
 
 def check_dynamic(name: str, family: str) -> None:

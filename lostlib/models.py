@@ -263,22 +263,18 @@ def load_model(
     choice = ModelChoice.parse(name, **given)
     place = check_device(device)
     source, config = _config(choice)
-    family, commit = FAMILIES[config.model_type], getattr(config, "_commit_hash", None)
     chosen = DTYPES[choice.usual_dtype if choice.dtype == "auto" else choice.dtype]
     extra = {} if quantization is None else {"quantization_config": quantization}
     if spread := _spread(device, place, config, chosen, bool(extra)):
         extra["device_map"] = spread
-    at = commit or choice.wanted_revision  # one state for all files, even if someone pushes in between
-    processor = load_processor(source, family, at)
+    at = choice.commit or choice.wanted_revision  # one state for all files, even if someone pushes in between
+    processor = load_processor(source, FAMILIES[config.model_type], at)
     limit_pixels(processor, choice.min_pixels, choice.max_pixels)
     hf: Any = AutoModelForImageTextToText.from_pretrained(
         source, dtype=chosen, revision=at, use_safetensors=True, trust_remote_code=False, **extra
     )
-    if isinstance(source, Path):
-        named, weights = source.name, paths.weights_hash(source)
-    else:
-        named, weights = source, str(commit or "unknown")
-    return LostModel(hf if spread else hf.to(place), processor, named, weights)
+    named = source.name if isinstance(source, Path) else source
+    return LostModel(hf if spread else hf.to(place), processor, named, choice.weights)
 
 
 class Sizes(NamedTuple):
