@@ -18,7 +18,7 @@ AWQ_BITS = 4 + 20 / 128  # a 4-bit number, and a 16-bit scale and a 4-bit zero f
 
 AWQ_NEEDS = (  # why `fits` may say "no" of 4-bit weights on a machine with memory enough
     "AWQ: 4-bit weights need a GPU, so the CPU's memory does not count; they fit once GPUs have the GB above and a\n"
-    "fifth more. Loading them also takes `.venv/bin/pip install accelerate gptqmodel`."
+    "fifth more. Loading them also takes `pip install accelerate gptqmodel`."
 )
 
 
