@@ -68,8 +68,10 @@ class _Look(NamedTuple):
 def _look(item: Item, merge: bool) -> _Look:
     """Opens an item's pictures once, and hashes them only to `merge` twins.
 
-    An item whose pictures cannot be read is like no other.
+    An item whose pictures cannot be read, or that is no question, is like no other.
     """
+    if item.fault:
+        return _Look(item.uid, 0)
     pixels, pictures = 0, []
     try:
         for image in item.images:

@@ -118,6 +118,8 @@ class LostModel:
         """Items as tensors on the model's device, left-padded, with their ids and token roles."""
         if not items:
             raise ValueError("no items to encode: expected at least one")
+        if faults := [item.fault for item in items if item.fault]:
+            raise ValueError(faults[0])
         texts = [self.processor.apply_chat_template(_messages(item), add_generation_prompt=True) for item in items]
         images = [image for item in items for image in item.images] or None
         bos = self.processor.tokenizer.bos_token  # written by some chat templates, else to be added

@@ -10,6 +10,7 @@ how many, and which columns are pictures; `TOKENS`, how long answers may be; and
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,13 +122,17 @@ class Benchmark:
             raise ValueError(f"{len(items)} items but {len(answers)} answers")
         if extractor is not None:
             scoring.check_extractor(extractor, items)
-        pairs = zip(items, answers, strict=True)
-        if judge is None:
-            mark = getattr(self.rules, "mark", scoring.mark)
-            return [mark(item, answer, extractor) for item, answer in pairs]
-        if not hasattr(self.rules, "judged"):
+        if judge is not None and not hasattr(self.rules, "judged"):
             raise ValueError(f"{self.name} is scored without a judge")
-        return [self.rules.judged(item, answer, judge) for item, answer in pairs]
+
+        def read(item: Item, answer: str) -> Mark:
+            if item.fault:
+                return Mark(None, False)
+            if judge is not None:
+                return self.rules.judged(item, answer, judge)
+            return getattr(self.rules, "mark", scoring.mark)(item, answer, extractor)
+
+        return [read(item, answer) for item, answer in zip(items, answers, strict=True)]
 
     def parse(self, items: Sequence[Item], answers: Sequence[str], extractor: str | None = None) -> list[str | None]:
         """The answer given in each text; None where there is none."""
@@ -286,8 +291,9 @@ def _from_hub(
         )
     place = None if folder is None else Path(folder)
     rows, origin = hub.read(rules.SOURCES[variant], rules.IMAGES, place, revision)
-    items = [rules.to_item(row, number, style) for number, row in enumerate(rows)]
-    items = [replace(item, images=Pictures(item.images)) for item in items]
+    items = [_item(rules, row, number, style) for number, row in enumerate(rows)]
+    if items and all(item.fault for item in items):
+        raise ValueError(f"{name} from {origin} holds nothing that this benchmark is made of: {items[0].fault}")
     hub.check_uids(name, items)
     if not partial:
         hub.check(name, origin, items, rules.EXPECTED[variant])
@@ -302,3 +308,15 @@ def _from_hub(
     return Benchmark(
         name, "+".join(marks), seed, [rows[i] for i in order], tuple(items[i] for i in order), rules, origin, style
     )
+
+
+def _item(rules: ModuleType, row: hub.Row, number: int, style: prompts.Style) -> Item:
+    """A row as an item; one that is empty or not as it should be becomes an item that says so."""
+    try:
+        if row["question"] is None:
+            raise ValueError("it asks nothing")
+        item = rules.to_item(row, number, style)
+    except Exception as error:  # whatever is missing in it
+        uid, fault = f"row/{number}", f"row {number} is no question of this benchmark ({type(error).__name__}: {error})"
+        return Item(uid, (), "", "", rules.KINDS[0], cluster=uid, meta=defaultdict(str), fault=fault)
+    return replace(item, images=Pictures(item.images))
