@@ -3,9 +3,9 @@
 A fixed plan comes first: identical questions about identical pictures are asked once, the rest is sorted by length
 and cut into batches, and batches into shards. The plan depends on the items and the batch size only, never on what is
 done already. A finished shard is one Parquet file that appears whole or not at all, so a run that is killed at any
-moment and started again leaves the same files as one that was not, and two processes in one folder at worst do the
-same work twice. A batch that does not fit into the device's memory is asked in halves; an item that cannot be asked
-at all becomes a row that says why.
+moment and started again leaves the same files as one that was not, and two processes in one folder take each other's
+shards and at worst do the same work twice. A batch that does not fit into the device's memory is asked in halves; an
+item that cannot be asked at all becomes a row that says why.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from tqdm import tqdm
 from lostlib import paths
 from lostlib.benchmarks import Benchmark, Item
 from lostlib.interventions import Intervention, intervene
+from lostlib.loops import check_count
 from lostlib.models import LostModel
 
 SHARD = 4  # batches a file
@@ -48,33 +49,38 @@ class Plan:
 
 def plan(items: Sequence[Item], batch_size: int, merge: bool) -> Plan:
     """Longest first, so that a batch that is too large for the device shows at once; `merge` asks twins only once."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    first: dict[tuple, int] = {}
-    looks = [_look(item) for item in items]
-    asked_as = [
-        first.setdefault(look if merge else (item.uid,), i)
-        for i, (item, look) in enumerate(zip(items, looks, strict=True))
-    ]
+    check_count("batch_size", batch_size)
+    first: dict[str, int] = {}
+    looks = [_look(item, merge) for item in items]
+    asked_as = [first.setdefault(look.content, i) for i, look in enumerate(looks)]
     order = sorted(set(asked_as), key=lambda i: (-looks[i].pixels, -len(items[i].prompt), items[i].uid))
     batches = tuple(tuple(order[i : i + batch_size]) for i in range(0, len(order), batch_size))
     return Plan(batches, tuple(asked_as))
 
 
 class _Look(NamedTuple):
-    """What makes two items the same question, and how long it is."""
+    """What makes two items the same question (its uid where it is to be asked for itself), and how long it is."""
 
     content: str
     pixels: int
 
 
-def _look(item: Item) -> _Look:
-    """An item whose pictures cannot be read is like no other."""
+def _look(item: Item, merge: bool) -> _Look:
+    """Opens an item's pictures once, and hashes them only to `merge` twins.
+
+    An item whose pictures cannot be read, or that is no question, is like no other.
+    """
+    if item.fault:
+        return _Look(item.uid, 0)
+    pixels, pictures = 0, []
     try:
-        pictures = [(i.mode, i.size, hashlib.sha256(i.tobytes()).hexdigest()) for i in item.images]
-    except OSError:
-        return _Look(f"unreadable {item.uid}", 0)
-    return _Look(repr((item.prompt, pictures)), sum(width * height for _, (width, height), _ in pictures))
+        for image in item.images:
+            pixels += image.width * image.height
+            if merge:
+                pictures.append((image.mode, image.size, hashlib.sha256(image.tobytes()).hexdigest()))
+    except Exception:  # whatever Pillow makes of it: the item's row will tell
+        return _Look(item.uid, 0)
+    return _Look(repr((item.prompt, pictures)) if merge else item.uid, pixels)
 
 
 def answers(
@@ -110,7 +116,8 @@ def answers(
     """
     items, chosen = benchmark.items, Intervention.parse(intervention)
     planned = plan(items, batch_size, merge=not chosen.random)
-    tokens = max_new_tokens or benchmark.max_new_tokens
+    tokens = benchmark.max_new_tokens if max_new_tokens is None else max_new_tokens
+    check_count("max_new_tokens", tokens)
     asker = _Asker(model, tokens)
     shards, folder = planned.shards, work and work / _digest(items, planned, tokens)
     files = [folder and folder / f"{i:05d}-of-{len(shards):05d}.parquet" for i in range(len(shards))]
@@ -121,8 +128,8 @@ def answers(
         tqdm(total=sum(sizes), initial=done, desc=f"{benchmark.name} {chosen}", unit="item", disable=None) as bar,
     ):
         for batches, file in zip(shards, files, strict=True):
-            if file and file.exists():
-                frames.append(pd.read_parquet(file))
+            if file and (finished := _finished(file)) is not None:
+                frames.append(finished)
                 continue
             rows: list[dict] = []
             for batch in batches:
@@ -130,10 +137,27 @@ def answers(
                 bar.update(len(batch))
             frames.append(pd.DataFrame(rows).astype({"raw": "str", "error": "str"}))
             if file:
-                with paths.replacing(file) as partial:
-                    frames[-1].to_parquet(partial, index=False, compression="zstd")
+                _finish(file, frames[-1])
     said = pd.concat(frames, ignore_index=True).set_index("item")
     return _table(benchmark, said.loc[[items[i].uid for i in planned.asked_as]].reset_index(drop=True))
+
+
+def _finished(file: Path) -> pd.DataFrame | None:
+    """A shard; None where it is not done, or cleared away by another process that has finished the whole table."""
+    try:
+        return pd.read_parquet(file)
+    except FileNotFoundError:
+        return None
+
+
+def _finish(file: Path, rows: pd.DataFrame) -> None:
+    try:
+        with paths.replacing(file) as partial:
+            rows.to_parquet(partial, index=False, compression="zstd")
+    except OSError:
+        if file.parent.is_dir():
+            raise
+        # another process has just cleared the folder away, which is no loss: these rows are in memory
 
 
 def _table(benchmark: Benchmark, said: pd.DataFrame) -> pd.DataFrame:
@@ -157,7 +181,7 @@ def _table(benchmark: Benchmark, said: pd.DataFrame) -> pd.DataFrame:
 
 def _digest(items: Sequence[Item], planned: Plan, max_new_tokens: int) -> str:
     """A name for the plan: shards of another one are not taken for its own."""
-    asked = [[items[i].uid for i in batch] for batch in planned.batches]
+    asked = [[(items[i].uid, items[i].prompt) for i in batch] for batch in planned.batches]
     return hashlib.sha256(json.dumps([asked, SHARD, max_new_tokens]).encode()).hexdigest()[:12]
 
 

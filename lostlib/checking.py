@@ -16,6 +16,7 @@ import pandas as pd
 
 from lostlib import draws, measure, results
 from lostlib.benchmarks import Benchmark, Choice
+from lostlib.modelchoice import ModelChoice
 
 TOLERANCE = 1e-3  # of a metric, absolute or relative, whichever is larger
 FLIPS = 0.02  # share of answers
@@ -40,7 +41,7 @@ def check_table(path: Path, sample: int | None) -> Verdict:
     """Measure a table's items again, `sample` of them or all (None)."""
     shipped = results.read(path)
     key = shipped.key
-    if (weights := results.model_weights(key.model)) != key.weights:
+    if (weights := ModelChoice.parse(key.model).weights) != key.weights:
         return Verdict(False, f"measured with weights {key.weights}, {key.model} now has {weights}")
     items = sample_of(
         measure.load_items(key.model, Choice.parse(key.benchmark), key.n), sample, abs(draws.text_key(str(path.name)))

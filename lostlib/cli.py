@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
-from enum import StrEnum
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import pandas as pd
 import typer
 
-from lostlib import benchmarks, paths, results, zoo
+from lostlib import benchmarks, paths, results, stats, zoo
+from lostlib.modelchoice import ModelChoice
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,22 +20,6 @@ app = typer.Typer(
     help="Measure what attention does in vision-language models.",
     pretty_exceptions_enable=False,
 )
-
-
-class Experiment(StrEnum):
-    """What `run` can measure."""
-
-    answers = "answers"
-    residual = "residual"
-    attention = "attention"
-    sinks = "sinks"
-    heads = "heads"
-
-
-def _stop(error: Exception) -> typer.Exit:
-    """A mistake of the user's: the message, no traceback."""
-    typer.echo(f"error: {error}", err=True)
-    return typer.Exit(2)
 
 
 @app.command()
@@ -51,6 +37,7 @@ def models() -> None:
     for line in lines:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     typer.echo("\n? found in no source, check before quoting. Memory here: " + _sizes(here))
+    typer.echo(zoo.AWQ_NEEDS)
 
 
 def _line(card: zoo.Card, here: dict[str, float]) -> tuple[str, ...]:
@@ -95,9 +82,9 @@ def benchmarks_() -> None:
 
 @app.command()
 def run(
-    experiment: Annotated[Experiment, typer.Argument(help="What to measure.")],
+    experiment: Annotated[str, typer.Argument(help=f"What to measure: {', '.join(results.EXPERIMENTS)}.")],
     model: Annotated[
-        str, typer.Option(help="A shipped model, a folder in hub format, or a hub id.")
+        str, typer.Option(help="A shipped model, a folder in hub format, or a hub id (owner/name@revision).")
     ] = "mini-llava-1.5",
     benchmark: Annotated[
         str, typer.Option(help="See `lostlib benchmarks`; 'pope:prompt=lmms' asks as lmms-eval does.")
@@ -106,35 +93,67 @@ def run(
     seed: Annotated[int, typer.Option(min=0, help="Of random interventions and controls.")] = 0,
     n: Annotated[int, typer.Option(min=1, help="Items.")] = benchmarks.SIZE,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, auto.")] = "cpu",
+    dtype: Annotated[
+        str, typer.Option(help="float32, bfloat16, float16; auto: bfloat16 for the hub checkpoints, else float32.")
+    ] = "auto",
+    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch of a hub model; else the newest.")] = None,
+    min_pixels: Annotated[int | None, typer.Option(help="Qwen2.5-VL: smaller pictures are scaled up to it.")] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(help="Qwen2.5-VL: larger pictures are scaled down to it; 784 are a visual token.")
+    ] = None,
     out: Annotated[
         Path, typer.Option(help="Folder of tables; the table's place in it follows from what it measures.")
     ] = Path("_build/results"),
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="The experiment's own parameters, name=value.")
+        list[str] | None,
+        typer.Option("--set", help="The experiment's own parameters, name=value; batch_size=4 where memory is short."),
     ] = None,
 ) -> None:
-    """Measure one table and write it. Answers that were interrupted go on where they were."""
-    from lostlib import measure
+    """Measure one table, write it, and print the score of answers.
 
-    work = out.with_name(f"{out.name}.unfinished")
-    try:
+    Answers that were interrupted go on where they were. Limits in pixels, dtype and revision are part of the model's
+    name in the table, and may be given in it: --model owner/name@revision:dtype=float16,max_pixels=1003520.
+    """
+    with _mistakes_told():
+        results.check_experiment(experiment)
+        own = _parameters(set_ or [])
+        given = {"dtype": dtype, "revision": revision, "min_pixels": min_pixels, "max_pixels": max_pixels}
+        choice = ModelChoice.parse(model, **given)
+
+        from lostlib import measure
+
+        measure.check_parameters(experiment, own)
+        work = out.with_name(f"{out.name}.unfinished")
         table = measure.measure(
-            experiment.value,
-            model=model,
-            benchmark=benchmark,
-            n=n,
-            intervention=intervention,
-            seed=seed,
-            device=device,
-            work=work,
-            **_parameters(set_ or []),
-        )
+            experiment, model=str(choice), benchmark=benchmark, n=n, intervention=intervention, seed=seed,
+            device=device, work=work, **own,
+        )  # fmt: skip
+        typer.echo(f"{results.write(table, out)}: {len(table.frame)} rows in {table.about['seconds']} s")
+        measure.clear(work, table.key)
+        if experiment == "answers":
+            _tell_score(table.frame, measure.load_items(table.key.model, benchmarks.Choice.parse(benchmark), n))
+
+
+@contextmanager
+def _mistakes_told() -> Iterator[None]:
+    """A mistake of the user's is a message, not a traceback."""
+    try:
+        yield
     except (ValueError, TypeError, ImportError) as error:
-        raise _stop(error) from None
-    typer.echo(f"{results.write(table, out)}: {len(table.frame)} rows in {table.about['seconds']} s")
-    shutil.rmtree(measure.unfinished(work, table.key), ignore_errors=True)
-    if "error" in table.frame and (failed := int(table.frame["error"].notna().sum())):
-        typer.echo(f"{failed} items could not be asked; the column error says why", err=True)
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+
+
+def _tell_score(rows: pd.DataFrame, benchmark: benchmarks.Benchmark) -> None:
+    """The scores over all items with their intervals, and what they rest on."""
+    scores = benchmark.score(benchmark.items, rows["raw"].tolist())
+    for name, score in scores.items():
+        if isinstance(score, stats.Estimate) and "/" not in name:
+            typer.echo(f"{name:<12} {score}")
+    failed = int(rows["error"].notna().sum())
+    typer.echo(f"{scores['n']} items, {scores['n_unparsed']} answers not parsed, {failed} not asked")
+    if failed:
+        typer.echo("the column error of the table says why", err=True)
 
 
 def _parameters(pairs: list[str]) -> dict[str, Any]:
@@ -161,10 +180,8 @@ def train(
     """Train a mini model from nothing; a stopped training goes on where it was."""
     from lostlib.miniworld.train import train as train_model
 
-    try:
+    with _mistakes_told():
         typer.echo(train_model(name, seed, device, out))
-    except ValueError as error:
-        raise _stop(error) from None
 
 
 @app.command()

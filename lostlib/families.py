@@ -76,3 +76,22 @@ def load_processor(source: str | Path, family: Family, revision: str | None = No
     images_only = family.videos and find_spec("torchvision") is None
     kind: Any = Qwen2_5_VLProcessor if images_only else AutoProcessor
     return kind.from_pretrained(source, revision=revision, trust_remote_code=False)
+
+
+def limit_pixels(processor: Any, least: int | None, most: int | None) -> None:
+    """Let a processor of a family with dynamic resolution scale pictures to areas within these limits.
+
+    A limit of None stays as it is; the names that transformers keeps the two under are those of other things.
+    """
+    if least is None and most is None:
+        return
+    images = processor.image_processor
+    low = images.size["shortest_edge"] if least is None else least
+    high = images.size["longest_edge"] if most is None else most
+    side = images.patch_size * images.merge_size
+    if low > high or high < side**2:
+        raise ValueError(
+            f"min_pixels {low} and max_pixels {high} leave no size for a picture: a visual token is {side} x {side} "
+            f"= {side**2} pixels, and the most must not be below the least"
+        )
+    images.size = type(images.size)(shortest_edge=low, longest_edge=high)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import inspect
+import json
 import platform
 import shlex
+import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,34 +20,22 @@ import pandas as pd
 import torch
 import transformers
 from torch import Tensor
-from tqdm import tqdm
 
 import lostlib
-from lostlib import draws, metrics
+from lostlib import draws, metrics, sinkrows
 from lostlib.answers import answers
 from lostlib.attention import BACKEND, Rows, Run, running
 from lostlib.benchmarks import VERSIONS, Benchmark, Choice, Item, load_benchmark
 from lostlib.interventions import Intervention, NoiseDelta, NoiseQKV, intervene, noise_like, without_rotation
-from lostlib.models import Batch, LostModel, check_device, load_model, model_type
+from lostlib.loops import batches, check_count, in_order
+from lostlib.modelchoice import ModelChoice
+from lostlib.models import Batch, LostModel, check_device, load_model, sizes
 from lostlib.names import nearest
 from lostlib.residual import LayerStream, seen, watch
-from lostlib.results import Key, Table
+from lostlib.results import Key, Table, check_experiment
 
 CONTROLS = ("noise_delta", "noise_qkv", "no_rope")
-
-
-def batches(items: Sequence[Item], size: int, title: str) -> Iterator[Sequence[Item]]:
-    """Consecutive batches under a progress bar that counts items (silent where the output is no terminal)."""
-    with tqdm(total=len(items), desc=title, unit="item", disable=None) as bar:
-        for start in range(0, len(items), size):
-            yield items[start : start + size]
-            bar.update(len(items[start : start + size]))
-
-
-def in_order(rows: pd.DataFrame, items: Sequence[Item]) -> pd.DataFrame:
-    """The rows in the items' order."""
-    order = {item.uid: i for i, item in enumerate(items)}
-    return rows.sort_values("item", key=lambda ids: ids.map(order), kind="stable", ignore_index=True)
+SCOPES = ("layer", "model")
 
 
 # ---- residual metrics -----------------------------------------------------------------------------------------------
@@ -123,10 +115,7 @@ def residual_metrics(
         the true update), rid, delta_s, delta_d_column, delta_d_row, mixig and tme (in `unit`; tme of X'), erank (of
         X'), erank_before (of X), norm_ratio (norm of dX over norm of X), tokens.
     """
-    if scope not in ("layer", "model"):
-        raise ValueError(f"scope {scope!r} is not one of layer, model{nearest(scope, ('layer', 'model'))}")
-    chosen = {str(c): _control(str(c)) for c in controls}
-    measures = _Measures(rank, unit, causal)
+    chosen, measures = check_residual(controls, rank, unit, causal, scope)
     rows: list[dict] = []
     for part in batches(items, batch_size, f"residual stream of {model.name}"):
         batch = model.encode(part)
@@ -150,6 +139,21 @@ def residual_metrics(
     frame = in_order(pd.DataFrame(rows), items)
     frame.insert(1, "cluster", frame["item"].map({item.uid: item.cluster for item in items}))
     return frame
+
+
+def check_residual(
+    controls: Sequence[str], rank: str | int, unit: str, causal: bool, scope: str
+) -> tuple[dict[str, Control], _Measures]:
+    """The controls and measures that are asked for; what does not exist is an error."""
+    if scope not in SCOPES:
+        raise ValueError(f"scope {scope!r} is not one of {', '.join(SCOPES)}{nearest(scope, SCOPES)}")
+    if isinstance(controls, str) or not isinstance(controls, Sequence):
+        raise ValueError(f"controls must be a list such as {list(CONTROLS)}, got {controls!r}")
+    if not isinstance(causal, bool):
+        raise ValueError(f"causal must be true or false, got {causal!r}")
+    measures, trial = _Measures(rank, unit, causal), torch.ones(1, 1, dtype=torch.float64)
+    measures(metrics.Decomposition(trial), trial, trial)  # rank and unit are checked where they are used
+    return {str(c): _control(str(c)) for c in controls}, measures
 
 
 Update = tuple[Tensor, Tensor]  # X, X', each (B, S, H)
@@ -281,24 +285,54 @@ def _looking(weights: Tensor, relevant: tuple[int, ...] | None) -> dict[str, flo
 # ---- tables ---------------------------------------------------------------------------------------------------------
 
 
+EXPERIMENTS: dict[str, Callable[..., pd.DataFrame]] = {
+    "answers": answers,
+    "residual": residual_metrics,
+    "attention": attention_mass,
+    "sinks": sinkrows.sink_rows,
+    "heads": sinkrows.head_rows,
+}
+CHECKS: dict[str, Callable[..., Any]] = {  # of the parameters' values
+    "residual": check_residual,
+    "sinks": sinkrows.asked_sinks,
+    "heads": sinkrows.asked_heads,
+}
+COUNTS = {"batch_size", "max_new_tokens"}
+SHARED = ("model", "benchmark", "items", "intervention", "seed", "work")  # not the experiment's own
+
+
+def check_parameters(experiment: str, given: Mapping[str, Any]) -> Any:
+    """Refuse an experiment, a parameter of it or a value that does not exist; nothing is loaded for it.
+
+    What the parameters mean is given back: for experiments on sinks, the intervention that they describe.
+    """
+    check_experiment(experiment)
+    signature = inspect.signature(EXPERIMENTS[experiment])
+    own = {name: about.default for name, about in signature.parameters.items() if name not in SHARED}
+    for name in given:
+        if name not in own:
+            raise ValueError(f"{experiment} has no parameter {name!r}; there are {', '.join(own)}{nearest(name, own)}")
+    asked = own | dict(given)
+    for name in COUNTS & asked.keys():
+        if asked[name] is not None:
+            check_count(name, asked[name])
+    values = {name: value for name, value in asked.items() if name not in COUNTS}
+    return CHECKS[experiment](**values) if experiment in CHECKS else None
+
+
 @lru_cache(maxsize=2)
 def _loaded(model: str, device: str) -> LostModel:
     return load_model(model, device=device)
 
 
-def frame(key: Key, benchmark: Benchmark, device: str = "cpu", work: Path | None = None) -> pd.DataFrame:
-    """The rows of a table, for these items; `work` keeps what is done of the answers."""
-    model = _loaded(key.model, device)
+def frame(key: Key, benchmark: Benchmark, device: str = "cpu", work: Path | None = None, **how: Any) -> pd.DataFrame:
+    """The rows of a table, for these items; `work` keeps what is done of the answers, `how` changes no result."""
+    model, given = _loaded(key.model, device), key.parameters | how
     if key.experiment == "answers":
-        return answers(model, benchmark, key.intervention, key.seed, **key.parameters, work=work)
+        return answers(model, benchmark, key.intervention, key.seed, **given, work=work)
     if key.experiment == "residual":
-        return residual_metrics(model, benchmark.items, seed=key.seed, **key.parameters)
-    if key.experiment in ("sinks", "heads"):
-        from lostlib import sinkrows  # which imports this module
-
-        rows = sinkrows.sink_rows if key.experiment == "sinks" else sinkrows.head_rows
-        return rows(model, benchmark.items, **key.parameters)
-    return attention_mass(model, benchmark.items, **key.parameters)
+        given["seed"] = key.seed
+    return EXPERIMENTS[key.experiment](model, benchmark.items, **given)
 
 
 def measure(
@@ -311,28 +345,34 @@ def measure(
     seed: int = 0,
     device: str = "cpu",
     work: Path | None = None,
+    batch_size: int | None = None,
     **parameters: Any,
 ) -> Table:
     """Measure one table; see `lostlib.results.obtain` for the parameters. Mistakes are found before the model loads.
 
-    `work` is a folder below which finished parts are kept, see `unfinished`.
+    `work` is a folder below which finished parts are kept, see `unfinished`. `batch_size`, items at once, changes no
+    result and is no part of the table's key.
     """
-    chosen = Intervention.parse(intervention)
+    how = {} if batch_size is None else {"batch_size": batch_size}
+    own = check_parameters(experiment, parameters | how)
+    chosen, loaded, asked = Intervention.parse(intervention), ModelChoice.parse(model), Choice.parse(benchmark)
     if experiment != "answers" and str(chosen) != "none":
         raise ValueError(f"{experiment} tables are of the untouched model, intervention {intervention!r} was given")
     check_device(device)
-    choice = Choice.parse(benchmark)
-    items = load_items(model, choice, n)
-    began, held = time.monotonic(), _loaded(model, device)
-    version = VERSIONS[choice.name]
-    key = Key(experiment, model, held.weights, str(choice), version, str(chosen), seed, n, parameters)
-    parts = work and unfinished(work, key)
-    return Table(frame(key, items, device, parts), key, _about(held, key, time.monotonic() - began))
+    for changes in (chosen, own):
+        if isinstance(changes, Intervention):
+            changes.check(sizes(str(loaded)))
+    items = load_items(str(loaded), asked, n)
+    began, held = time.monotonic(), _loaded(str(loaded), device)
+    version = VERSIONS[asked.name]
+    key = Key(experiment, str(loaded), held.weights, str(asked), version, str(chosen), seed, n, parameters)
+    rows = frame(key, items, device, work and unfinished(work, key), **how)
+    return Table(rows, key, _about(held, key, items.origin, time.monotonic() - began))
 
 
 def load_items(model: str, choice: Choice, n: int) -> Benchmark:
     """The items as this model is asked them: VLMEvalKit's prompts depend on the family."""
-    family = model_type(model) if choice.prompt == "vlmevalkit" else None
+    family = sizes(model).family if choice.prompt == "vlmevalkit" else None
     return load_benchmark(str(choice), n=n, family=family)
 
 
@@ -341,7 +381,16 @@ def unfinished(work: Path, key: Key) -> Path:
     return work / key.weights / key.path.with_suffix("")
 
 
-def _about(model: LostModel, key: Key, seconds: float) -> dict[str, Any]:
+def clear(work: Path, key: Key) -> None:
+    """Take away a finished table's parts; the folders above them too, as far as nothing else is in them."""
+    parts = unfinished(work, key)
+    shutil.rmtree(parts, ignore_errors=True)
+    with suppress(OSError):  # not empty
+        for folder in parts.relative_to(work).parents:
+            (work / folder).rmdir()
+
+
+def _about(model: LostModel, key: Key, origin: str, seconds: float) -> dict[str, Any]:
     """What is recorded besides the key."""
     versions = {
         "lostlib": lostlib.__version__,
@@ -352,27 +401,27 @@ def _about(model: LostModel, key: Key, seconds: float) -> dict[str, Any]:
     device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else model.device.type
     return {
         "versions": versions, "device": device, "dtype": str(model.dtype).removeprefix("torch."), "backend": BACKEND,
+        "pixels": model.pixels and list(model.pixels), "origin": origin,
         "date": datetime.date.today().isoformat(), "seconds": round(seconds, 1), "command": command(key),
     }  # fmt: skip
 
 
 def command(key: Key) -> str:
     """The shell command that makes this table."""
-    words = [
-        "lostlib",
-        "run",
-        key.experiment,
-        "--model",
-        key.model,
-        "--benchmark",
-        key.benchmark,
-        "--seed",
-        str(key.seed),
-        "--n",
-        str(key.n),
-    ]
+    given = {"model": key.model, "benchmark": key.benchmark, "seed": key.seed, "n": key.n}
     if key.experiment == "answers":
-        words += ["--intervention", key.intervention]
+        given["intervention"] = key.intervention
+    words = ["lostlib", "run", key.experiment]
+    words += [word for name, value in given.items() for word in (f"--{name}", str(value))]
     for name, value in sorted(key.parameters.items()):
-        words += ["--set", f"{name}={value}"]
+        words += ["--set", f"{name}={_as_text(value)}"]
     return shlex.join(words)
+
+
+def _as_text(value: Any) -> str:
+    """As `--set` reads it: JSON, or a text that is no JSON."""
+    try:
+        json.loads(value)
+    except (TypeError, ValueError):
+        return value if isinstance(value, str) else json.dumps(value)
+    return json.dumps(value)

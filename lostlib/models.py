@@ -20,9 +20,10 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 
 from lostlib import attention, paths
 from lostlib.benchmarks.items import PLACE, Item
-from lostlib.families import FAMILIES, Inputs, load_processor
+from lostlib.families import FAMILIES, Inputs, limit_pixels, load_processor
+from lostlib.modelchoice import ModelChoice, check_dynamic
 from lostlib.names import nearest
-from lostlib.zoo import CARDS, Card
+from lostlib.zoo import CARDS, DYNAMIC
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -117,6 +118,8 @@ class LostModel:
         """Items as tensors on the model's device, left-padded, with their ids and token roles."""
         if not items:
             raise ValueError("no items to encode: expected at least one")
+        if faults := [item.fault for item in items if item.fault]:
+            raise ValueError(faults[0])
         texts = [self.processor.apply_chat_template(_messages(item), add_generation_prompt=True) for item in items]
         images = [image for item in items for image in item.images] or None
         bos = self.processor.tokenizer.bos_token  # written by some chat templates, else to be added
@@ -161,6 +164,14 @@ class LostModel:
         texts = self.processor.batch_decode(new, skip_special_tokens=True)
         sums = (chosen.where(said, 0).sum(1), batch.real.sum(1), said.sum(1))
         return [Reply(text.strip(), *row) for text, *row in zip(texts, *(v.tolist() for v in sums), strict=True)]
+
+    @property
+    def pixels(self) -> tuple[int, int] | None:
+        """Least and most pixels of a picture, for a family that sees it at its own size; else None."""
+        if self.hf.config.model_type not in DYNAMIC:
+            return None
+        size = self.processor.image_processor.size
+        return size["shortest_edge"], size["longest_edge"]
 
     @property
     def _end_ids(self) -> list[int]:
@@ -212,7 +223,16 @@ def check_device(device: str) -> torch.device:
     return chosen
 
 
-def load_model(name: str | Path, device: str = "cpu", dtype: str = "auto", quantization: Any = None) -> LostModel:
+def load_model(
+    name: str | Path,
+    device: str = "cpu",
+    dtype: str = "auto",
+    quantization: Any = None,
+    *,
+    revision: str | None = None,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+) -> LostModel:
     """Load a model.
 
     Mistakes are found before any weights are read.
@@ -221,7 +241,9 @@ def load_model(name: str | Path, device: str = "cpu", dtype: str = "auto", quant
     ----------
     name : str or Path
         A shipped mini model (``"mini-llava-1.5"``), a folder in hub format, or a hub id (``lostlib models`` lists those
-        that were thought of). Weights come from safetensors only, and no code that comes with a model is run.
+        that were thought of). Weights come from safetensors only, and no code that comes with a model is run. The text
+        may hold what follows as well, ``"Qwen/Qwen2.5-VL-3B-Instruct@main:dtype=float16,max_pixels=1003520"``, which is
+        how chapters and tables name models.
     device : str
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or ``"auto"``: the best there is, and all GPUs together for a
         model that one does not hold (this needs the package accelerate).
@@ -231,63 +253,82 @@ def load_model(name: str | Path, device: str = "cpu", dtype: str = "auto", quant
     quantization : transformers quantization config, optional
         Handed on as it is, for example ``transformers.BitsAndBytesConfig(load_in_4bit=True)``; needs accelerate and
         the packages that transformers asks for. AWQ checkpoints carry theirs.
+    revision : str, optional
+        Of a hub id: a commit, tag or branch, of the model and its processor both. The commit that it meant stands in
+        the model's `weights`.
+    min_pixels, max_pixels : int, optional
+        For Qwen2.5-VL, which sees a picture at its own size: smaller and larger pictures are scaled to these areas; a
+        visual token is 28 x 28 pixels. The checkpoint's own maximum, 12,845,056 pixels or 16,384 tokens, is more than
+        eager attention has room for; 1,003,520 is 1,280 tokens.
     """
-    if dtype not in (names := ("auto", *DTYPES)):
-        raise ValueError(f"dtype {dtype!r} is not one of {', '.join(names)}{nearest(dtype, names)}")
+    given = {"revision": revision, "dtype": dtype, "min_pixels": min_pixels, "max_pixels": max_pixels}
+    choice = ModelChoice.parse(name, **given)
     place = check_device(device)
-    source, card = _source(str(name))
-    revision = card.revision if card else None
-    config = _config(str(name), source, revision)
-    chosen = DTYPES[dtype if dtype != "auto" else card.dtype if card else "float32"]
+    source, config = _config(choice)
+    chosen = DTYPES[choice.usual_dtype if choice.dtype == "auto" else choice.dtype]
     extra = {} if quantization is None else {"quantization_config": quantization}
     if spread := _spread(device, place, config, chosen, bool(extra)):
         extra["device_map"] = spread
-    processor = load_processor(source, FAMILIES[config.model_type], revision)
+    at = choice.commit or choice.wanted_revision  # one state for all files, even if someone pushes in between
+    processor = load_processor(source, FAMILIES[config.model_type], at)
+    limit_pixels(processor, choice.min_pixels, choice.max_pixels)
     hf: Any = AutoModelForImageTextToText.from_pretrained(
-        source, dtype=chosen, revision=revision, use_safetensors=True, trust_remote_code=False, **extra
+        source, dtype=chosen, revision=at, use_safetensors=True, trust_remote_code=False, **extra
     )
-    if isinstance(source, Path):
-        named, weights = source.name, paths.weights_hash(source)
-    else:
-        named, weights = source, str(getattr(hf.config, "_commit_hash", None) or "unknown")
-    return LostModel(hf if spread else hf.to(place), processor, named, weights)
+    named = source.name if isinstance(source, Path) else source
+    return LostModel(hf if spread else hf.to(place), processor, named, choice.weights)
 
 
-def model_type(name: str | Path) -> str:
-    """The family of a model, from its configuration alone."""
-    source, card = _source(str(name))
-    return _config(str(name), source, card.revision if card else None).model_type
+class Sizes(NamedTuple):
+    """What a model's configuration alone says of it, under the names that a `LostModel` has for it."""
+
+    name: str
+    family: str
+    n_layers: int
+    n_heads: int
+    hidden_size: int
 
 
-def _source(name: str) -> tuple[Path | str, Card | None]:
-    """The folder or hub id that a name means, and its row in the table if it has one."""
-    folder = paths.MODELS / name if name in shipped() else Path(name)
-    if folder.is_dir():
-        if not any(folder.glob("*.safetensors")):
-            raise ValueError(f"{folder} has no *.safetensors: weights are read from that format only")
-        return folder, CARDS.get(name)
-    if "/" not in name:
-        raise ValueError(
-            f"no model {name!r}: neither shipped ({', '.join(shipped()) or 'none'}), nor a folder, nor a hub id"
-            f"{nearest(name, [*shipped(), *CARDS])}"
-        )
-    return name, CARDS.get(name)
+def sizes(name: str | Path) -> Sizes:
+    """Of a model that can be had here and is of a family we know; no weights are read."""
+    choice = ModelChoice.parse(name)
+    _, config = _config(choice)
+    text = config.get_text_config()
+    return Sizes(
+        choice.name, config.model_type, text.num_hidden_layers, text.num_attention_heads, text.hidden_size
+    )  # fmt: skip
 
 
-def _config(name: str, source: Path | str, revision: str | None) -> Any:
-    """The configuration, of a family we know."""
+def _config(choice: ModelChoice) -> tuple[Path | str, Any]:
+    """The folder or hub id that a choice means, and its configuration, of a family we know."""
+    source, name = _source(choice), choice.name
     try:
-        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(source, revision=choice.wanted_revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
+        at = f" at revision {choice.revision!r}" if choice.revision else ""
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"no configuration of {name!r} is to be had, here or on the hub{nearest(name, CARDS)} ({reason})"
+            f"no configuration of {name!r}{at} is to be had, here or on the hub{nearest(name, CARDS)} ({reason})"
         ) from error
     if config.model_type not in FAMILIES:
         raise ValueError(
             f"{name}: models of type {config.model_type!r} are not known here; there are {', '.join(FAMILIES)}"
         )
-    return config
+    if choice.min_pixels or choice.max_pixels:
+        check_dynamic(name, config.model_type)
+    return source, config
+
+
+def _source(choice: ModelChoice) -> Path | str:
+    name, folder = choice.name, choice.folder
+    if folder and not any(folder.glob("*.safetensors")):
+        raise ValueError(f"{folder} has no *.safetensors: weights are read from that format only")
+    if not folder and "/" not in name:
+        raise ValueError(
+            f"no model {name!r}: neither shipped ({', '.join(shipped()) or 'none'}), nor a folder, nor a hub id"
+            f"{nearest(name, [*shipped(), *CARDS])}"
+        )
+    return folder or name
 
 
 def _spread(device: str, place: torch.device, config: Any, dtype: torch.dtype, quantized: bool) -> Any:

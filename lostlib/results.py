@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from lostlib import paths
 from lostlib.benchmarks import VERSIONS, Choice
+from lostlib.modelchoice import ModelChoice
 from lostlib.names import nearest
 
 EXPERIMENTS = ("answers", "residual", "attention", "sinks", "heads")
@@ -49,7 +50,8 @@ class Key:
         extra = "".join(f".{k}={v}" for k, v in sorted(self.parameters.items()))
         file = re.sub(r"[^A-Za-z0-9=+.-]+", "_", f"{self.intervention}{extra}") + f".s{self.seed}.parquet"
         benchmark = re.sub(r"[^A-Za-z0-9=+.-]+", "_", self.benchmark)
-        return Path(self.experiment) / self.model.replace("/", "--") / benchmark / file
+        model = re.sub(r"[^A-Za-z0-9=+.@-]+", "_", self.model.replace("/", "--"))
+        return Path(self.experiment) / model / benchmark / file
 
     def covers(self, wanted: Key) -> bool:
         """Does a table with this key hold the wanted one: the same in everything, and at least as many items?"""
@@ -117,10 +119,10 @@ def shipped_tables(folder: Path | None = None) -> Iterator[Path]:
     yield from sorted((folder or paths.RESULTS).rglob("*.parquet"))
 
 
-def model_weights(model: str) -> str:
-    """The weights hash of a shipped model or a local folder, without torch; "unknown" for others."""
-    folder = paths.MODELS / model if (paths.MODELS / model).is_dir() else Path(model)
-    return paths.weights_hash(folder)
+def check_experiment(name: str) -> None:
+    """Refuse an experiment there is not."""
+    if name not in EXPERIMENTS:
+        raise ValueError(f"unknown experiment {name!r}; there are {', '.join(EXPERIMENTS)}{nearest(name, EXPERIMENTS)}")
 
 
 def obtain(
@@ -134,7 +136,7 @@ def obtain(
     experiment : str
         ``"answers"``, ``"residual"``, ``"attention"``, ``"sinks"`` or ``"heads"``.
     model, benchmark : str
-        As for `load_model` and `load_benchmark`.
+        As for `load_model` and `load_benchmark`, with all that belongs to them in the text.
     n : int
         Items; a shipped table with more serves its first n.
     intervention, seed
@@ -144,25 +146,15 @@ def obtain(
     parameters
         The experiment's own, for example ``rank="erank"``.
     """
-    if experiment not in EXPERIMENTS:
-        raise ValueError(
-            f"unknown experiment {experiment!r}; there are {', '.join(EXPERIMENTS)}{nearest(experiment, EXPERIMENTS)}"
-        )
-    choice = Choice.parse(benchmark)
+    check_experiment(experiment)
+    loaded, asked = ModelChoice.parse(model), Choice.parse(benchmark)
+    version = VERSIONS[asked.name]
     wanted = Key(
-        experiment,
-        model,
-        model_weights(model),
-        str(choice),
-        VERSIONS[choice.name],
-        intervention,
-        seed,
-        n,
-        parameters,
-    )
+        experiment, str(loaded), loaded.weights, str(asked), version, intervention, seed, n, parameters
+    )  # fmt: skip
     folder = Path(os.environ.get("LOST_RESULTS", paths.RESULTS))
     path = folder / wanted.path
-    if path.exists() and read_key(path).covers(wanted):
+    if path.exists() and _serves(read_key(path), wanted):
         found = first_items(read(path), n)
     else:
         from lostlib import measure
@@ -176,6 +168,11 @@ def obtain(
     if found.origin == "measured":
         print(f"measured now: {experiment} of {model} on {benchmark}, {wanted.intervention}, seed {seed}, {n} items")
     return found
+
+
+def _serves(held: Key, wanted: Key) -> bool:
+    """Whoever never fetched a hub model cannot know its commit, and takes the one that was measured."""
+    return held.covers(replace(wanted, weights=held.weights) if wanted.weights == "unknown" else wanted)
 
 
 def sources(tables: Iterable[Table]) -> str:

@@ -15,7 +15,7 @@ from lostlib import sinks
 from lostlib.attention import Rows, Run, running
 from lostlib.benchmarks.items import Item
 from lostlib.interventions import Knockout, Var, parse_numbers
-from lostlib.measure import batches, in_order
+from lostlib.loops import batches, in_order
 from lostlib.models import Batch, LostModel
 from lostlib.residual import LayerStream, seen, watch
 
@@ -53,7 +53,7 @@ def sink_rows(
         attention (weight on this token, mean over heads and over the text tokens after the first image token that see
         it; null where none does), contribution (mean of weight times |v W_O| over the same heads and tokens).
     """
-    asked = Knockout(tau=tau, detector=detector, dims=_numbers(dims))
+    asked = asked_sinks(tau, detector, dims)
     asked.check(model)
     finder = asked.prepared(model).finder
     shown = finder.dims or sinks.sink_dimensions(model)
@@ -113,7 +113,7 @@ def head_rows(
         selected (share of the tokens in whose rows the head counts as image-centric), moved (mean mass that VAR moves,
         0 where it does nothing).
     """
-    asked = Var(tau, min_mass, p, rho, detector=detector, dims=_numbers(dims), preset=preset)
+    asked = asked_heads(tau, min_mass, p, rho, detector, dims, preset)
     asked.check(model)
     finder = asked.prepared(model).finder
     frames: list[pd.DataFrame] = []
@@ -148,6 +148,19 @@ def head_rows(
                 stack.callback(handle.remove)
             model.forward(batch)
     return in_order(pd.concat(frames, ignore_index=True), items)
+
+
+def asked_sinks(tau: float | str, detector: str, dims: str | None) -> Knockout:
+    """The intervention that finds sinks as `sink_rows` is asked to; what does not exist is an error."""
+    return Knockout(tau=tau, detector=detector, dims=_numbers(dims))
+
+
+def asked_heads(
+    tau: float | str | None, min_mass: float | None, p: float | None, rho: float | None, detector: str,
+    dims: str | None, preset: str,
+) -> Var:  # fmt: skip
+    """The intervention whose heads `head_rows` describes; what does not exist is an error."""
+    return Var(tau, min_mass, p, rho, detector=detector, dims=_numbers(dims), preset=preset)
 
 
 def _numbers(dims: str | None) -> tuple[int, ...] | None:

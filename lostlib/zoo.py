@@ -16,6 +16,11 @@ SPEED = 0.4 * 312e12  # operations a second: an A100 at two fifths of its bfloat
 USUAL_TOKENS = 2928  # visual tokens of a large picture
 AWQ_BITS = 4 + 20 / 128  # a 4-bit number, and a 16-bit scale and a 4-bit zero for every 128 of them
 
+AWQ_NEEDS = (  # why `fits` may say "no" of 4-bit weights on a machine with memory enough
+    "AWQ: 4-bit weights need a GPU, so the CPU's memory does not count; they fit once GPUs have the GB above and a\n"
+    "fifth more. Loading them also takes `pip install accelerate gptqmodel`."
+)
+
 
 @dataclass(frozen=True)
 class Card:
@@ -60,6 +65,7 @@ class Card:
 
 ALL = ("layers", "heads", "kv_heads", "hidden", "mlp", "vocab", "parameters")
 NEXT, QWEN = "llava_next", "qwen2_5_vl"
+DYNAMIC = (QWEN,)  # families that see a picture at its own size, within limits in pixels
 CHAT, SYSTEM = "USER: … ASSISTANT:", "system line, USER: … ASSISTANT:"
 _QWEN_ROWS = (
     Card("Qwen/Qwen2.5-VL-3B-Instruct", QWEN, 36, 16, 2, 2048, 11008, 151936, 3_754_622_976, "4-16384", "ChatML"),

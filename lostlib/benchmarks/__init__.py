@@ -10,6 +10,7 @@ how many, and which columns are pictures; `TOKENS`, how long answers may be; and
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,13 +122,17 @@ class Benchmark:
             raise ValueError(f"{len(items)} items but {len(answers)} answers")
         if extractor is not None:
             scoring.check_extractor(extractor, items)
-        pairs = zip(items, answers, strict=True)
-        if judge is None:
-            mark = getattr(self.rules, "mark", scoring.mark)
-            return [mark(item, answer, extractor) for item, answer in pairs]
-        if not hasattr(self.rules, "judged"):
+        if judge is not None and not hasattr(self.rules, "judged"):
             raise ValueError(f"{self.name} is scored without a judge")
-        return [self.rules.judged(item, answer, judge) for item, answer in pairs]
+
+        def read(item: Item, answer: str) -> Mark:
+            if item.fault:
+                return Mark(None, False)
+            if judge is not None:
+                return self.rules.judged(item, answer, judge)
+            return getattr(self.rules, "mark", scoring.mark)(item, answer, extractor)
+
+        return [read(item, answer) for item, answer in zip(items, answers, strict=True)]
 
     def parse(self, items: Sequence[Item], answers: Sequence[str], extractor: str | None = None) -> list[str | None]:
         """The answer given in each text; None where there is none."""
@@ -151,11 +156,12 @@ class Benchmark:
 
 
 class Choice(NamedTuple):
-    """A benchmark and how it is asked; as text `name` or `name:prompt=lmms,variant=flip`."""
+    """A benchmark and how it is asked; as text `name` or `name:prompt=lmms,variant=flip,revision=main`."""
 
     name: str
     prompt: str = "default"
     variant: str | None = None
+    revision: str | None = None  # of the data set; None: the newest
 
     @classmethod
     def parse(cls, text: str) -> Choice:
@@ -170,7 +176,10 @@ class Choice(NamedTuple):
         given = {key.strip(): value.strip() for key, _, value in (part.partition("=") for part in rest.split(","))}
         given.pop("", None)
         if wrong := [key for key in given if key not in cls._fields[1:]]:
-            raise ValueError(f"{text}: {wrong[0]!r} is not one of prompt, variant{nearest(wrong[0], cls._fields[1:])}")
+            known = cls._fields[1:]
+            raise ValueError(f"{text}: {wrong[0]!r} is not one of {', '.join(known)}{nearest(wrong[0], known)}")
+        if empty := [key for key, value in given.items() if not value]:
+            raise ValueError(f"{text}: {empty[0]} is empty")
         choice = cls(name, **given)
         prompts.style(choice.prompt, None)
         if name in NAMESAKES and choice != cls(name):
@@ -186,7 +195,7 @@ class Choice(NamedTuple):
         return choice
 
     def __str__(self) -> str:
-        named = {"prompt": self.prompt, "variant": self.variant}
+        named = {"prompt": self.prompt, "variant": self.variant, "revision": self.revision}
         plain = {"default", None, first_variant(self.name)}
         shown = ",".join(f"{key}={value}" for key, value in named.items() if value not in plain)
         return f"{self.name}:{shown}" if shown else self.name
@@ -216,7 +225,8 @@ def load_benchmark(
     name : str
         ``"mini-pope"``, ``"mini-realworldqa"`` or ``"mini-mathvista"``, or one of the hub: ``"pope"``, ``"3dsrbench"``,
         ``"realworldqa"``, ``"mmmu"``, ``"vmcbench"``, ``"mathvista"``, ``"hallusionbench"``. These also
-        with prompt and variant in one text, ``"pope:prompt=lmms"``, which is how chapters and tables name them.
+        with prompt, variant and revision in one text, ``"pope:prompt=lmms"``, which is how chapters and tables name
+        them.
     n : int, optional
         Items: 1000 of a mini benchmark and all of another by default. The first k items are the same for every n >= k;
         of a hub benchmark they are a stratified sample, and no more than there are.
@@ -243,11 +253,8 @@ def load_benchmark(
     'Is there a green square in the image?'
     """
     choice = Choice.parse(name)
-    name, prompt, variant = (
-        choice.name,
-        prompt if choice.prompt == "default" else choice.prompt,
-        variant or choice.variant,
-    )
+    name, prompt = choice.name, prompt if choice.prompt == "default" else choice.prompt
+    variant, revision = variant or choice.variant, revision or choice.revision
     if n is not None and n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     if seed < 0:
@@ -284,8 +291,9 @@ def _from_hub(
         )
     place = None if folder is None else Path(folder)
     rows, origin = hub.read(rules.SOURCES[variant], rules.IMAGES, place, revision)
-    items = [rules.to_item(row, number, style) for number, row in enumerate(rows)]
-    items = [replace(item, images=Pictures(item.images)) for item in items]
+    items = [_item(rules, row, number, style) for number, row in enumerate(rows)]
+    if items and all(item.fault for item in items):
+        raise ValueError(f"{name} from {origin} holds nothing that this benchmark is made of: {items[0].fault}")
     hub.check_uids(name, items)
     if not partial:
         hub.check(name, origin, items, rules.EXPECTED[variant])
@@ -300,3 +308,15 @@ def _from_hub(
     return Benchmark(
         name, "+".join(marks), seed, [rows[i] for i in order], tuple(items[i] for i in order), rules, origin, style
     )
+
+
+def _item(rules: ModuleType, row: hub.Row, number: int, style: prompts.Style) -> Item:
+    """A row as an item; one that is empty or not as it should be becomes an item that says so."""
+    try:
+        if row["question"] is None:
+            raise ValueError("it asks nothing")
+        item = rules.to_item(row, number, style)
+    except Exception as error:  # whatever is missing in it
+        uid, fault = f"row/{number}", f"row {number} is no question of this benchmark ({type(error).__name__}: {error})"
+        return Item(uid, (), "", "", rules.KINDS[0], cluster=uid, meta=defaultdict(str), fault=fault)
+    return replace(item, images=Pictures(item.images))

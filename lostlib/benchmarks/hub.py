@@ -98,6 +98,8 @@ def read(
     With a folder, the first source's configs and splits are looked for there, in the layout of the hub.
     """
     if folder is not None:
+        if revision:
+            raise ValueError(f"revision {revision!r} was asked for, but rows come from the local copy {folder}")
         return list(_rows(_local(sources[0], Path(folder)), images)), str(folder)
     failed = []
     for source in sources:

@@ -25,6 +25,7 @@ class Item:
     objects   visual tokens that show any object, where they are known; the others are background
     meta      what scores are broken down by; an item with several values of one name counts in each
     aliases   other answers that are right as well
+    fault     why the row behind it is no question, where it is none: such an item is not asked and never right
     """
 
     uid: str
@@ -38,6 +39,7 @@ class Item:
     objects: tuple[int, ...] | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
+    fault: str | None = None
 
 
 class Pictures(Sequence[Any]):
@@ -52,6 +54,8 @@ class Pictures(Sequence[Any]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return Pictures(self.stored[index])
+        if self.stored[index] is None:
+            raise ValueError(f"picture {index} of {len(self)} is missing from the data set")
         return self.stored[index].open()
 
     def __repr__(self) -> str:

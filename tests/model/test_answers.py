@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +16,7 @@ import torch
 from PIL import Image, ImageFile
 
 import lostlib
+from lostlib import results
 from lostlib.answers import answers, plan
 
 KILL = """
@@ -22,24 +24,60 @@ import os, random, signal, sys, time
 import torch
 torch.set_num_threads(1)
 import lostlib
+from lostlib import results
 from lostlib.answers import answers
 from pathlib import Path
 folder, work, kills = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 model, benchmark = lostlib.load_model(folder), lostlib.load_benchmark("mini-mathvista", n=40)
-def run():
-    return answers(model, benchmark, "sap:keys=visual,weights=gaussian", 3, batch_size=2, work=work)
-draw, moments = random.Random(0), []
+def run(folder=work):
+    return answers(model, benchmark, "sap:keys=visual,weights=gaussian", 3, batch_size=2, work=folder)
+run(None)  # warm
+start = time.monotonic()
+run(None)
+draw, moments, whole = random.Random(0), [], time.monotonic() - start
 for _ in range(kills):
     child = os.fork()
     if not child:
         run()
         os._exit(0)
-    time.sleep(draw.uniform(0.02, 0.35))
+    time.sleep(draw.uniform(0, 0.5) * whole)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     moments.append(len(list(work.rglob("*.parquet"))))
 run().to_parquet(work / "table.parquet")
 print(*moments)
+"""
+
+TOGETHER = """
+import os, random, signal, sys, time
+import torch
+torch.set_num_threads(1)
+from lostlib import cli, measure
+folder, out, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+words = ["run", "answers", "--model", folder, "--benchmark", "mini-mathvista", "--n", "40", "--seed", "3",
+         "--intervention", "sap:keys=visual,weights=gaussian", "--set", "batch_size=2"]
+run = lambda name: cli.app([*words, "--out", f"{out}/{name}"], standalone_mode=False)
+run("warm")  # the model is loaded once, and the processes have it from here
+start = time.monotonic()
+run("alone")
+whole, draw = time.monotonic() - start, random.Random(1)
+for number in range(rounds):
+    children = []
+    for late in (0, draw.uniform(0, 0.6)):
+        time.sleep(late * whole)
+        child = os.fork()
+        if not child:
+            sys.stdout = open(os.devnull, "w")
+            run(number)
+            os._exit(0)
+        children.append(child)
+    killed = draw.choice(children) if number % 2 else None
+    if killed:
+        time.sleep(draw.uniform(0, 0.8) * whole)
+        os.kill(killed, signal.SIGKILL)
+    for child in children:
+        status = os.waitpid(child, 0)[1]
+        assert os.WIFSIGNALED(status) and child == killed or status == 0, (number, child == killed, status)
 """
 
 
@@ -57,7 +95,7 @@ def same(left: pd.DataFrame, right: pd.DataFrame, places: float = 1e-4) -> None:
 
 def test_killed_twenty_times_and_resumed(tiny_folder, benchmark, tmp_path) -> None:
     command = [sys.executable, "-c", KILL, str(tiny_folder), str(tmp_path / "work"), "20"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     moments = [int(count) for count in done.stdout.split()]
     assert len(set(moments)) > 2, f"the kills met nothing half done: {moments}"
@@ -66,6 +104,45 @@ def test_killed_twenty_times_and_resumed(tiny_folder, benchmark, tmp_path) -> No
     same(pd.read_parquet(tmp_path / "work" / "table.parquet"), whole, places=1e-6)
     names = [sorted(f.name for f in (tmp_path / w).rglob("*-of-*.parquet")) for w in ("work", "whole")]
     assert names[0] == names[1] == [f"{i:05d}-of-00005.parquet" for i in range(5)]
+
+
+def test_two_processes_write_one_table_and_one_of_them_may_be_killed(tiny_folder, benchmark, tmp_path) -> None:
+    """Rows, their order and the finished parts; every second round loses one process, and the other goes on."""
+    command = [sys.executable, "-c", TOGETHER, str(tiny_folder), str(tmp_path), "8"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr
+    alone, *rounds = (
+        pd.concat([results.read(path).frame for path in results.shipped_tables(tmp_path / name)])
+        for name in ("alone", *map(str, range(8)))
+    )
+    assert alone["item"].tolist() == [item.uid for item in benchmark.items]
+    for frame in rounds:
+        same(frame, alone, places=1e-6)
+    left = [path for number in range(0, 8, 2) for path in tmp_path.glob(f"{number}.unfinished/**/*.parquet*")]
+    assert not left, "whoever finishes clears away what both have made"
+
+
+def test_two_processes_share_their_shards(tiny, benchmark, tmp_path, monkeypatch) -> None:
+    """What another process finishes in the meantime is taken from it, and a folder it clears away is no loss."""
+    whole = answers(tiny, benchmark, batch_size=2, work=tmp_path / "other")
+    original, shards = lostlib.LostModel.reply, sorted((tmp_path / "other").rglob("*.parquet"))
+    asked: list[str] = []
+
+    def reply(self, items, *args):
+        asked.extend(item.uid for item in items)
+        folder = tmp_path / "own" / shards[0].parent.name
+        if len(asked) == 2:  # the other process finishes the second shard
+            folder.mkdir(parents=True)
+            shutil.copy(shards[1], folder)
+        if len(asked) == 10:  # and later all of it
+            shutil.rmtree(tmp_path / "own")
+            monkeypatch.setattr(Path, "mkdir", lambda *_, **__: None)
+        return original(self, items, *args)
+
+    monkeypatch.setattr(lostlib.LostModel, "reply", reply)
+    same(answers(tiny, benchmark, batch_size=2, work=tmp_path / "own"), whole, places=1e-6)
+    assert not set(asked) & set(pd.read_parquet(shards[1])["item"])
+    assert len(asked) == len(set(asked)) == 32
 
 
 def test_the_log_probability_is_that_of_the_answer(tiny, benchmark) -> None:

@@ -171,6 +171,7 @@ def test_the_stream_adds_up(model, batch, text: str) -> None:
         torch.testing.assert_close(at.resid_mid, at.resid_pre + at.attn_out, rtol=0, atol=1e-5)
         torch.testing.assert_close(at.resid_post, at.resid_mid + at.mlp_out, rtol=0, atol=1e-5)
         assert at.attn_out.norm() > 0
+        assert at.mlp_out.norm() > 0
         assert layer == 0 or torch.equal(at.resid_pre, stream[layer - 1].resid_post)
 
 

@@ -18,6 +18,7 @@ import lostlib
 from lostlib import models, paths, zoo
 from lostlib.cli import app
 from lostlib.families import FAMILIES
+from lostlib.modelchoice import ModelChoice
 
 HUB = [card for card in zoo.CARDS.values() if "/" in card.id]
 CLIP_L = {
@@ -175,7 +176,7 @@ def test_what_needs_accelerate_says_so_or_hands_it_on(folder: Path, monkeypatch:
     assert asked["trust_remote_code"] is False
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 1000))
     cuda = torch.device("cuda:0")
-    held = models._config("tiny", folder, None)
+    _, held = models._config(ModelChoice.parse(folder))
     assert models._spread("auto", cuda, held, torch.bfloat16, False) == "auto"
     assert models._spread("cuda:0", cuda, held, torch.bfloat16, False) is None
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**9, 10**9))

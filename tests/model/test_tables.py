@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import lostlib
-from lostlib import checking, measure, results
+from lostlib import checking, cli, measure, paths, results
 from lostlib.cli import app
 
 runner = CliRunner()
@@ -31,7 +31,7 @@ def test_a_table_survives_parquet(table, tmp_path) -> None:
 
 def test_the_key_is_what_was_measured(table, tiny_folder) -> None:
     assert table.key.intervention == "sap:keys=visual,weights=gaussian"
-    assert table.key.weights == results.model_weights(str(tiny_folder)) != "unknown"
+    assert table.key.weights == paths.weights_hash(tiny_folder) != "unknown"
     assert table.key.covers(results.Key(**{**vars(table.key), "n": 5}))
     for change in ({"n": 13}, {"seed": 3}, {"weights": "other"}, {"version": "2"}, {"parameters": {"rank": "erank"}}):
         assert not table.key.covers(results.Key(**{**vars(table.key), **change}))
@@ -71,6 +71,46 @@ def test_the_recorded_command_makes_the_same_table(table, tmp_path) -> None:
     pd.testing.assert_frame_equal(results.read(path).frame, table.frame)
 
 
+def test_parameters_of_any_type_survive_the_recorded_command() -> None:
+    given = {"causal": True, "controls": ["noise_qkv"], "rank": 3, "dims": "12", "tau": "10%", "unit": "bits"}
+    words = shlex.split(measure.command(results.Key("residual", "m", "w", "mini-pope", "1", parameters=given)))
+    assert cli._parameters([word for word, before in zip(words[1:], words, strict=False) if before == "--set"]) == given
+
+
+def test_items_at_once_are_no_part_of_what_was_measured(table, tiny_folder) -> None:
+    ask = {"model": str(tiny_folder), "benchmark": "mini-pope", "n": 12, "intervention": "sap", "seed": 2}
+    few = measure.measure("answers", **ask, batch_size=5)
+    assert few.key == table.key
+    pd.testing.assert_frame_equal(few.frame.drop(columns="logprob"), table.frame.drop(columns="logprob"))
+
+
+def test_the_score_is_told(tiny_folder, tmp_path) -> None:
+    words = ["run", "answers", "--model", str(tiny_folder), "--n", "12", "--out", str(tmp_path / "out")]
+    done = runner.invoke(app, words)
+    assert done.exit_code == 0, done.output
+    (path,) = results.shipped_tables(tmp_path / "out")
+    raw, benchmark = results.read(path).frame["raw"].tolist(), lostlib.load_benchmark("mini-pope", n=12)
+    score = benchmark.score(benchmark.items, raw)
+    assert f"accuracy     {score['accuracy']}" in done.output
+    assert f"12 items, {score['n_unparsed']} answers not parsed, 0 not asked" in done.output
+    assert [folder.name for folder in tmp_path.iterdir()] == ["out"], "finished parts are cleared away"
+
+
+def test_how_a_model_is_loaded_is_part_of_what_was_measured(tiny_folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("LOST_RESULTS", str(tmp_path))
+    monkeypatch.setenv("LOST_RECORD", "1")
+    ask = {"benchmark": "mini-pope", "n": 3}
+    half = results.obtain("answers", model=f"{tiny_folder}:dtype=bfloat16", **ask)
+    assert half.key.model == f"{tiny_folder}:dtype=bfloat16"
+    assert half.about["dtype"] == "bfloat16"
+    assert half.about["origin"] == "mini world"
+    assert half.about["pixels"] is None
+    assert results.obtain("answers", model=str(tiny_folder), **ask).origin == "measured"
+    same = results.obtain("answers", model=f"{tiny_folder}:dtype=float32", **ask)  # which is what auto means here
+    assert (same.origin, same.key.model) == ("shipped", str(tiny_folder))
+    assert len(list(results.shipped_tables(tmp_path))) == 2
+
+
 def test_check_finds_what_differs(table, tmp_path) -> None:
     good = results.write(table, tmp_path)
     assert checking.check_table(good, 4).agrees
@@ -97,10 +137,33 @@ def test_check_compares_numbers() -> None:
         (["run", "answers", "--device", "cuda:99"], "not to be had here"),
         (["run", "residual", "--intervention", "sap"], "untouched model"),
         (["run", "residual", "--set", "rank"], "not name=value"),
+        (["run", "answer"], "did you mean 'answers'"),
+        (["run", "sinks", "--set", "tua=10%"], "did you mean 'tau'"),
+        (["run", "sinks", "--set", "tau=ten"], "tau='ten' is neither"),
+        (["run", "heads", "--set", "preset=papper"], "'papper' is not one of paper, official_code"),
+        (["run", "residual", "--set", "rank=nmerical"], "did you mean 'numerical'"),
+        (["run", "residual", "--set", "unit=nat"], "did you mean 'nats'"),
+        (["run", "residual", "--set", "scope=layers"], "did you mean 'layer'"),
+        (["run", "residual", "--set", "causal=yes"], "causal must be true or false"),
+        (["run", "residual", "--set", 'controls=["noise_dleta"]'], "did you mean 'noise_delta'"),
+        (["run", "residual", "--set", "controls=noise_delta"], "controls must be a list"),
+        (["run", "answers", "--set", "seed=1"], "answers has no parameter 'seed'"),
+        (["run", "attention", "--set", "batch_size=0"], "batch_size must be a whole number of at least 1"),
+        (["run", "answers", "--set", "max_new_tokens=few"], "max_new_tokens must be a whole number"),
+        (["run", "answers", "--intervention", "sap:layers=9"], "mini-llava-1.5 has layers 0-5"),
+        (["run", "sinks", "--set", "dims=1415"], "mini-llava-1.5 has dims 0-127"),
+        (["run", "answers", "--dtype", "bfloat6"], "did you mean 'bfloat16'"),
+        (["run", "answers", "--revision", "main"], "is a folder here, which has no revisions"),
+        (["run", "heads", "--max-pixels", "1003520"], "max_pixels are for qwen2_5_vl"),
+        (["run", "answers", "--model", "mini-llava-1.5:dtpe=float32"], "did you mean 'dtype'"),
+        (["run", "answers", "--model", "mini-llava-1.5:dtype=float16", "--dtype", "float32"], "given twice"),
         (["train", "mini-lava-1.5"], "did you mean 'mini-llava-1.5'"),
     ],
 )
-def test_mistakes_on_the_command_line(words: list[str], message: str) -> None:
+def test_mistakes_on_the_command_line(words: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them before any weights are read."""
+    monkeypatch.setattr(measure, "load_model", lambda *_, **__: pytest.fail("the model was loaded"))
+    measure._loaded.cache_clear()
     done = runner.invoke(app, words)
     assert done.exit_code == 2
     assert message in done.output
@@ -111,6 +174,7 @@ def test_help_and_lists() -> None:
     for words in (["--help"], ["run", "--help"], ["models"], ["benchmarks"]):
         assert runner.invoke(app, words).exit_code == 0
     assert "mini-pope" in runner.invoke(app, ["benchmarks"]).output
+    assert "AWQ: 4-bit weights need a GPU" in runner.invoke(app, ["models"]).output
 
 
 def test_attention_mass_of_a_model_that_looks_everywhere_alike(tiny, items) -> None:

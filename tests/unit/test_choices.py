@@ -19,6 +19,7 @@ def test_a_plain_name_stays_plain(name: str) -> None:
         ("pope:prompt=lmms", "pope:prompt=lmms"),
         ("3dsrbench:variant=flip , prompt=vlmevalkit", "3dsrbench:prompt=vlmevalkit,variant=flip"),
         ("3dsrbench:variant=circular,prompt=default", "3dsrbench"),
+        ("mmmu:revision=refs/pr/3", "mmmu:revision=refs/pr/3"),
     ],
 )
 def test_the_canonical_form(text: str, canonical: str) -> None:
@@ -31,7 +32,9 @@ def test_the_canonical_form(text: str, canonical: str) -> None:
     ("text", "message"),
     [
         ("popes", "pope"),
-        ("pope:prompts=lmms", "did you mean 'prompt'|prompt, variant"),
+        ("pope:prompts=lmms", "prompt, variant, revision; did you mean 'prompt'"),
+        ("pope:revision=", "revision is empty"),
+        ("mini-pope:revision=main", "takes no revision"),
         ("pope:prompt=lms", "lmms"),
         ("3dsrbench:variant=flipped", "flip"),
         ("mini-pope:prompt=lmms", "asked in one way"),

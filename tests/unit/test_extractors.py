@@ -97,6 +97,17 @@ def test_letters_of_the_harnesses(case: tuple) -> None:
     assert {name: EXTRACTORS[name](case[0], SIDES) for name in LETTERS} == dict(zip(LETTERS, case[1:], strict=True))
 
 
+def test_vlmevalkit_reads_the_word_where_the_options_are_long_enough() -> None:
+    """Its text rule looks at answers of up to twice the options' length: 18 characters for left and right.
+
+    With two more options it reads "right" in the answer that names two letters, and all else stays as above.
+    """
+    four = SIDES | {"C": "front", "D": "behind"}
+    expected = {answer: letters[-1] for answer, *letters in DISAGREEMENTS}
+    expected["A car is on the right, so B"] = "B"
+    assert {answer: EXTRACTORS["vk_can_infer"](answer, four) for answer in expected} == expected
+
+
 @pytest.mark.parametrize(
     ("name", "answer", "options", "expected"),
     [

@@ -15,6 +15,7 @@ from datasets import Features, Image, List, Value
 from PIL import Image as PILImage
 
 import lostlib
+from lostlib.answers import answers
 from lostlib.benchmarks import Benchmark, hub, mathvista, mmmu
 from lostlib.benchmarks.items import PLACE
 
@@ -266,6 +267,9 @@ def test_complete_data_is_accepted_and_the_source_recorded(monkeypatch: pytest.M
     assert len(made.items) == 765
     assert made.origin == f"lmms-lab/RealWorldQA@{'0a' * 20} test"
     assert [one[0] for one in asked] == ["xai-org/RealworldQA", "lmms-lab/RealWorldQA"]
+    other = lostlib.load_benchmark("realworldqa:revision=refs/pr/3", n=5)
+    assert [item.uid for item in other.items] == [item.uid for item in made.items[:5]]
+    assert [one[3] for one in asked] == [None, None, "refs/pr/3", "refs/pr/3"]
     monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: 1 / 0)
     with pytest.raises(RuntimeError, match=r"(?s)xai-org/RealworldQA: ZeroDivisionError.*lmms-lab-encoder/RealWorldQA"):
         lostlib.load_benchmark("realworldqa")
@@ -280,8 +284,40 @@ def test_mistakes(folder: Any) -> None:
         lostlib.load_benchmark("pope", family="llava-next")
     with pytest.raises(ValueError, match=r"no variant 'circle'; .*did you mean 'circular'"):
         lostlib.load_benchmark("3dsrbench", variant="circle")
+    with pytest.raises(ValueError, match="'main' was asked for, but rows come from the local copy"):
+        lostlib.load_benchmark("pope:revision=main", folder=folder("pope"))
     with pytest.raises(ValueError, match="mini-pope takes no prompt or folder"):
         lostlib.load_benchmark("mini-pope", prompt="lmms", folder="x")
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_an_empty_row_is_an_item_that_says_so(load: Any, tiny: Any, name: str) -> None:
+    empty = dict.fromkeys(FEATURES[name])
+    made = load(name, [*ROWS[name](), empty, empty])
+    frame = answers(tiny, made, batch_size=4).set_index("item")
+    assert len(frame) == len(made.items)
+    faults = [item.uid for item in made.items if item.fault]
+    assert len(faults) == 2
+    assert frame.loc[faults, "error"].str.contains("is no question of this benchmark").all()
+    assert frame["error"].notna().sum() == len(faults)
+    assert not frame.loc[faults, "correct"].any()
+    score = made.score(made.items, frame["raw"].tolist())
+    assert score["n"] == len(made.items)
+    assert score["n_unparsed"] >= len(faults)
+
+
+def test_a_missing_picture_is_a_row_that_says_so(load: Any, tiny: Any) -> None:
+    rows = pope_rows()
+    rows[4] |= {"image": None}
+    frame = answers(tiny, load("pope", rows), batch_size=4).set_index("item")
+    assert frame["error"].dropna().to_dict() == {
+        "adversarial/5": "ValueError: picture 0 of 1 is missing from the data set"
+    }
+
+
+def test_rows_of_something_else(folder: Any) -> None:
+    with pytest.raises(ValueError, match="holds nothing that this benchmark is made of: row 0 is no question"):
+        lostlib.load_benchmark("pope", folder=folder("pope", [dict.fromkeys(FEATURES["pope"])] * 3), partial=True)
 
 
 # ---- subsets --------------------------------------------------------------------------------------------------------
