@@ -21,7 +21,9 @@ _HOME = {
     "wrap": "models",
     "LostModel": "models",
     "watch": "residual",
-    "residual_metrics": "measure",
+    "residual_metrics": "updates",
+    "null_metrics": "spans",
+    "span_metrics": "spans",
     "intervene": "interventions",
     "Intervention": "interventions",
     "load_benchmark": "benchmarks",
@@ -38,7 +40,9 @@ _MODULES = (
     "residual",
     "results",
     "sinks",
+    "spans",
     "stats",
+    "updates",
     "zoo",
 )
 

@@ -9,9 +9,8 @@ import platform
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,222 +21,17 @@ import transformers
 from torch import Tensor
 
 import lostlib
-from lostlib import draws, metrics, sinkrows
+from lostlib import sinkrows, spans
 from lostlib.answers import answers
 from lostlib.attention import BACKEND, Rows, Run, running
 from lostlib.benchmarks import VERSIONS, Benchmark, Choice, Item, load_benchmark
-from lostlib.interventions import Intervention, NoiseDelta, NoiseQKV, intervene, noise_like, without_rotation
+from lostlib.interventions import Intervention
 from lostlib.loops import batches, check_count, in_order
 from lostlib.modelchoice import ModelChoice
-from lostlib.models import Batch, LostModel, check_device, load_model, sizes
+from lostlib.models import LostModel, check_device, load_model, sizes
 from lostlib.names import nearest
-from lostlib.residual import LayerStream, seen, watch
 from lostlib.results import Key, Table, check_experiment
-
-CONTROLS = ("noise_delta", "noise_qkv", "no_rope")
-SCOPES = ("layer", "model")
-
-
-# ---- residual metrics -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Measures:
-    """How updates are measured: RID's rank rule, TME's unit and causality."""
-
-    rank: str | int
-    unit: str
-    causal: bool
-
-    def __call__(self, before: metrics.Decomposition, x: Tensor, x_new: Tensor) -> dict[str, float]:
-        """All metrics of one update of one sequence: (S, H) before and after, no padding; `before` decomposes x."""
-        after = metrics.Decomposition(x_new)
-        parts = metrics.rid(before, after, rank=self.rank)
-        tme = [float(metrics.token_mixing_entropy(y, unit=self.unit, causal=self.causal)) for y in (x, x_new)]
-        return {
-            "rid": float(parts.total),
-            "delta_s": float(parts.delta_s),
-            "delta_d_column": float(parts.delta_d_column),
-            "delta_d_row": float(parts.delta_d_row),
-            "mixig": tme[1] - tme[0],
-            "tme": tme[1],
-            "erank": float(metrics.effective_rank(after)),
-            "erank_before": float(metrics.effective_rank(before)),
-            "norm_ratio": float((x_new - x).norm() / x.norm()),
-        }
-
-
-def residual_metrics(
-    model: LostModel,
-    items: Sequence[Item],
-    controls: Sequence[str] = CONTROLS,
-    seed: int = 0,
-    rank: str | int = "numerical",
-    unit: str = "nats",
-    causal: bool = False,
-    scope: str = "layer",
-    batch_size: int = 16,
-) -> pd.DataFrame:
-    """What each module's update does to the residual stream, item by item and layer by layer.
-
-    Every update X -> X' = X + dX of one module is measured on the item's tokens (no padding): attention compares
-    resid_pre with resid_mid, the FFN resid_mid with resid_post. Controls put something else in the attention module's
-    place:
-
-    - ``noise_delta``: Gaussian noise with the Frobenius norm of the true update (other scales as
-      ``noise_delta:scale=token``);
-    - ``noise_qkv``: the attention module computed with Gaussian W_Q, W_K, W_V;
-    - ``no_rope``: the tolerance of position encoding; X is resid_mid computed without the rotation and X' the true
-      resid_mid, so ``rid`` is epsilon_RoPE.
-
-    Parameters
-    ----------
-    model : LostModel
-    items : sequence of Item
-    controls : sequence of str
-        Which controls to measure beside the true updates.
-    seed : int
-        Of the noise.
-    rank : str or int
-        RID's rank rule, see `lostlib.rid`.
-    unit, causal
-        Of TME and MixIG, see `lostlib.token_mixing_entropy`.
-    scope : str
-        ``"layer"``: a control replaces the update of one layer at a time, on the true resid_pre, and nothing
-        propagates. ``"model"``: the whole model runs with the control in all layers, and each layer is measured there.
-    batch_size : int
-        Items at once.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row an item, layer, module and control: item, cluster, layer, module ("attn" | "ffn"), control ("none" for
-        the true update), rid, delta_s, delta_d_column, delta_d_row, mixig and tme (in `unit`; tme of X'), erank (of
-        X'), erank_before (of X), norm_ratio (norm of dX over norm of X), tokens.
-    """
-    chosen, measures = check_residual(controls, rank, unit, causal, scope)
-    rows: list[dict] = []
-    for part in batches(items, batch_size, f"residual stream of {model.name}"):
-        batch = model.encode(part)
-        mids: dict[int, Tensor] = {}
-
-        def visit(layer: int, stream: LayerStream, batch: Batch = batch, mids: dict[int, Tensor] = mids) -> None:
-            updates = _true_updates(stream)
-            if scope == "layer":
-                updates |= {
-                    ("attn", name): control(model, batch, layer, stream, seed) for name, control in chosen.items()
-                }
-            else:
-                mids[layer] = seen(stream.resid_mid)
-            rows.extend(_rows(batch, layer, updates, measures))
-
-        with watch(model, each=visit):
-            model.forward(batch)
-        if scope == "model":
-            for name in chosen:
-                rows.extend(_propagated(model, batch, name, seed, mids, measures))
-    frame = in_order(pd.DataFrame(rows), items)
-    frame.insert(1, "cluster", frame["item"].map({item.uid: item.cluster for item in items}))
-    return frame
-
-
-def check_residual(
-    controls: Sequence[str], rank: str | int, unit: str, causal: bool, scope: str
-) -> tuple[dict[str, Control], _Measures]:
-    """The controls and measures that are asked for; what does not exist is an error."""
-    if scope not in SCOPES:
-        raise ValueError(f"scope {scope!r} is not one of {', '.join(SCOPES)}{nearest(scope, SCOPES)}")
-    if isinstance(controls, str) or not isinstance(controls, Sequence):
-        raise ValueError(f"controls must be a list such as {list(CONTROLS)}, got {controls!r}")
-    if not isinstance(causal, bool):
-        raise ValueError(f"causal must be true or false, got {causal!r}")
-    measures, trial = _Measures(rank, unit, causal), torch.ones(1, 1, dtype=torch.float64)
-    measures(metrics.Decomposition(trial), trial, trial)  # rank and unit are checked where they are used
-    return {str(c): _control(str(c)) for c in controls}, measures
-
-
-Update = tuple[Tensor, Tensor]  # X, X', each (B, S, H)
-Control = Callable[[LostModel, Batch, int, LayerStream, int], Update]
-
-
-def _true_updates(stream: LayerStream) -> dict[tuple[str, str], Update]:
-    pre, mid, post = (seen(x) for x in (stream.resid_pre, stream.resid_mid, stream.resid_post))
-    return {("attn", "none"): (pre, mid), ("ffn", "none"): (mid, post)}
-
-
-def _control(text: str) -> Control:
-    name = text.split(":")[0]
-    if name not in CONTROLS:
-        raise ValueError(f"unknown control {text!r}; there are {', '.join(CONTROLS)}{nearest(name, CONTROLS)}")
-    chosen = Intervention.parse(text)
-    if isinstance(chosen, NoiseDelta):
-        return lambda *call: _noise_update(chosen, *call)
-    return _qkv_update if isinstance(chosen, NoiseQKV) else _rope_update
-
-
-def _noise_update(
-    chosen: NoiseDelta, model: LostModel, batch: Batch, layer: int, stream: LayerStream, seed: int
-) -> Update:
-    pre, attn_out = seen(stream.resid_pre), seen(stream.attn_out)
-    real = batch.real.to(pre.device)[..., None]
-    items = torch.tensor([draws.text_key(name) for name in batch.item_ids], device=real.device)
-    noise = noise_like(attn_out, items, real[..., 0].cumsum(1) - 1, layer, seed) * real
-    update = chosen.scaled(noise, attn_out.float() * real)
-    return pre, pre + update.to(pre.dtype)
-
-
-def _qkv_update(model: LostModel, batch: Batch, layer: int, stream: LayerStream, seed: int) -> Update:
-    handles = NoiseQKV(layers=(layer,)).attach(Run(model, seed=seed))
-    try:
-        update = model.attention_modules[layer].forward(**stream.attention_call)[0]
-    finally:
-        for handle in handles:
-            handle.remove()
-    pre = seen(stream.resid_pre)
-    return pre, pre + update
-
-
-def _rope_update(model: LostModel, batch: Batch, layer: int, stream: LayerStream, seed: int) -> Update:
-    call = stream.attention_call
-    still = {**call, "position_embeddings": without_rotation(call["position_embeddings"])}
-    update = model.attention_modules[layer].forward(**still)[0]
-    return seen(stream.resid_pre) + update, seen(stream.resid_mid)
-
-
-def _propagated(
-    model: LostModel, batch: Batch, control: str, seed: int, mids: dict[int, Tensor], measures: _Measures
-) -> list[dict]:
-    """The rows of a control in all layers at once; epsilon_RoPE compares with the true run's resid_mid."""
-    rows: list[dict] = []
-
-    def visit(layer: int, stream: LayerStream) -> None:
-        pre, mid = seen(stream.resid_pre), seen(stream.resid_mid)
-        update = (mid, mids[layer]) if control == "no_rope" else (pre, mid)
-        rows.extend(_rows(batch, layer, {("attn", control): update}, measures))
-
-    with watch(model, each=visit), intervene(model, control, seed):
-        model.forward(batch)
-    return rows
-
-
-def _rows(batch: Batch, layer: int, updates: dict[tuple[str, str], Update], measures: _Measures) -> Iterator[dict]:
-    """One row an item and update; an X that several updates start from is decomposed once."""
-    device = next(iter(updates.values()))[0].device  # the layer's, where a model is spread over several
-    for i, (item, real) in enumerate(zip(batch.item_ids, batch.real.to(device), strict=True)):
-        known: dict[int, tuple[metrics.Decomposition, Tensor]] = {}
-        for (module, control), (before, after) in updates.items():
-            if id(before) not in known:
-                x = before[i][real].double()
-                known[id(before)] = metrics.Decomposition(x), x
-            measured = measures(*known[id(before)], after[i][real].double())
-            yield (
-                {"item": item, "layer": layer, "module": module, "control": control}
-                | measured
-                | {"tokens": int(real.sum())}
-            )
-
-
-# ---- where attention goes -------------------------------------------------------------------------------------------
+from lostlib.updates import check_measures, check_residual, residual_metrics
 
 
 def attention_mass(model: LostModel, items: Sequence[Item], batch_size: int = 32) -> pd.DataFrame:
@@ -291,11 +85,15 @@ EXPERIMENTS: dict[str, Callable[..., pd.DataFrame]] = {
     "attention": attention_mass,
     "sinks": sinkrows.sink_rows,
     "heads": sinkrows.head_rows,
+    "nulls": spans.null_metrics,
+    "spans": spans.span_metrics,
 }
 CHECKS: dict[str, Callable[..., Any]] = {  # of the parameters' values
     "residual": check_residual,
     "sinks": sinkrows.asked_sinks,
     "heads": sinkrows.asked_heads,
+    "nulls": check_measures,
+    "spans": spans.check_spans,
 }
 COUNTS = {"batch_size", "max_new_tokens"}
 SHARED = ("model", "benchmark", "items", "intervention", "seed", "work")  # not the experiment's own
@@ -330,7 +128,7 @@ def frame(key: Key, benchmark: Benchmark, device: str = "cpu", work: Path | None
     model, given = _loaded(key.model, device), key.parameters | how
     if key.experiment == "answers":
         return answers(model, benchmark, key.intervention, key.seed, **given, work=work)
-    if key.experiment == "residual":
+    if key.experiment in ("residual", "nulls"):
         given["seed"] = key.seed
     return EXPERIMENTS[key.experiment](model, benchmark.items, **given)
 

@@ -26,7 +26,7 @@ from lostlib.benchmarks import VERSIONS, Choice
 from lostlib.modelchoice import ModelChoice
 from lostlib.names import nearest
 
-EXPERIMENTS = ("answers", "residual", "attention", "sinks", "heads")
+EXPERIMENTS = ("answers", "residual", "attention", "sinks", "heads", "nulls", "spans")
 META = b"lostlib"  # the manifest's place in the Parquet file
 
 
@@ -134,7 +134,7 @@ def obtain(
     Parameters
     ----------
     experiment : str
-        ``"answers"``, ``"residual"``, ``"attention"``, ``"sinks"`` or ``"heads"``.
+        One of `EXPERIMENTS`.
     model, benchmark : str
         As for `load_model` and `load_benchmark`, with all that belongs to them in the text.
     n : int

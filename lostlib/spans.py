@@ -1,0 +1,159 @@
+"""Two yardsticks for residual metrics: what a random update of the same size would do, and what layers do together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lostlib import draws, metrics
+from lostlib.benchmarks import Item
+from lostlib.loops import batches, check_count, in_order
+from lostlib.models import Batch, LostModel
+from lostlib.residual import LayerStream, Stream, seen, watch
+from lostlib.updates import Measures, check_measures
+
+NULLS = ("gaussian", "shuffled")
+
+
+def null_metrics(
+    model: LostModel,
+    items: Sequence[Item],
+    seed: int = 0,
+    rank: str | int = "numerical",
+    unit: str = "nats",
+    causal: bool = False,
+    batch_size: int = 16,
+) -> pd.DataFrame:
+    """The metrics of every true update beside those of two random ones of its size: what RID and MixIG of chance are.
+
+    RID and MixIG depend on the number of tokens, the hidden size and the norms of stream and update, so that a value
+    has no meaning of its own. Two null models give it one:
+
+    - ``gaussian``: independent normal numbers with the Frobenius norm of the true update: it knows nothing;
+    - ``shuffled``: the true update's rows dealt out to other tokens of the sequence: the same vectors and norms, each
+      in the wrong place.
+
+    Parameters
+    ----------
+    model, items
+        As for `residual_metrics`.
+    seed : int
+        Of the null models, which are functions of (seed, item, layer, module).
+    rank, unit, causal
+        Of RID, TME and MixIG.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row an item, layer, module ("attn" | "ffn") and control ("none" for the true update, "gaussian",
+        "shuffled"), with the columns of `residual_metrics`.
+    """
+    measures = check_measures(rank, unit, causal)
+    rows: list[dict] = []
+    for part in batches(items, batch_size, f"null models of {model.name}"):
+        batch = model.encode(part)
+
+        def visit(layer: int, stream: LayerStream, batch: Batch = batch) -> None:
+            rows.extend(_null_rows(batch, layer, stream, seed, measures))
+
+        with watch(model, each=visit):
+            model.forward(batch)
+    return _framed(rows, items)
+
+
+def _null_rows(batch: Batch, layer: int, stream: LayerStream, seed: int, measures: Measures) -> Iterator[dict]:
+    for module, start, update in (
+        ("attn", seen(stream.resid_pre), seen(stream.attn_out)),
+        ("ffn", seen(stream.resid_mid), seen(stream.mlp_out)),
+    ):
+        for item, x, true in zip(batch.item_ids, _sequences(batch, start), _sequences(batch, update), strict=True):
+            before = metrics.Decomposition(x)
+            key = draws.chain(seed, draws.text_key(f"null {module}"), draws.text_key(item), layer, device=x.device)
+            for control, dx in {"none": true, **_nulls(true, key)}.items():
+                about = {"item": item, "layer": layer, "module": module, "control": control}
+                yield about | measures(before, x, x + dx) | {"tokens": len(x)}
+
+
+def _nulls(update: Tensor, key: Tensor) -> dict[str, Tensor]:
+    """The null updates (S, H) in place of a true one."""
+    tokens, channels = (torch.arange(n, device=update.device) for n in update.shape)
+    noise = draws.normal(draws.chain(key, tokens[:, None], channels, device=update.device)).double()
+    order = draws.normal(draws.chain(key, tokens, device=update.device)).argsort()
+    return {"gaussian": noise * (update.norm() / noise.norm()), "shuffled": update[order]}
+
+
+def span_metrics(
+    model: LostModel,
+    items: Sequence[Item],
+    rank: str | int = "numerical",
+    unit: str = "nats",
+    causal: bool = False,
+    blocks: int = 8,
+    batch_size: int = 8,
+) -> pd.DataFrame:
+    """RID and MixIG over spans of layers: what the updates of layers `first` to `last` bring together.
+
+    X is the stream before layer `first`; X' is X plus the attention updates of the span, plus its FFN updates, or plus
+    both (which is the stream after layer `last`). RID over a span can be less than the sum of its steps, when layers
+    repeat or undo one another's innovations, and is never limited to what one step can bring.
+
+    Parameters
+    ----------
+    model, items
+        As for `residual_metrics`. All layers' activations of a batch are held at once.
+    rank, unit, causal
+        Of RID, TME and MixIG.
+    blocks : int
+        Deep models are cut into this many runs of layers, and spans begin and end where these do.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row an item, span and module ("attn", "ffn", "both"): item, cluster, first, last, module and the metrics of
+        `residual_metrics`.
+    """
+    measures = check_spans(rank, unit, causal, blocks)
+    runs = np.array_split(np.arange(model.n_layers), min(blocks, model.n_layers))
+    rows: list[dict] = []
+    for part in batches(items, batch_size, f"spans of {model.name}"):
+        batch = model.encode(part)
+        with watch(model) as stream:
+            model.forward(batch)
+        for i, run in enumerate(runs):
+            rows.extend(_span_rows(batch, stream, int(run[0]), [int(r[-1]) for r in runs[i:]], measures))
+    return _framed(rows, items)
+
+
+def check_spans(rank: str | int, unit: str, causal: bool, blocks: int) -> Measures:
+    """The measures that are asked for; what does not exist is an error."""
+    check_count("blocks", blocks)
+    return check_measures(rank, unit, causal)
+
+
+def _span_rows(batch: Batch, stream: Stream, first: int, lasts: list[int], measures: Measures) -> Iterator[dict]:
+    for i, item in enumerate(batch.item_ids):
+        x = _sequences(batch, seen(stream[first].resid_pre))[i]
+        before = metrics.Decomposition(x)
+        added = {"attn": torch.zeros_like(x), "ffn": torch.zeros_like(x)}
+        for layer in range(first, lasts[-1] + 1):
+            added["attn"] += _sequences(batch, seen(stream[layer].attn_out))[i].to(x.device)
+            added["ffn"] += _sequences(batch, seen(stream[layer].mlp_out))[i].to(x.device)
+            if layer in lasts:
+                for module, dx in {**added, "both": added["attn"] + added["ffn"]}.items():
+                    about = {"item": item, "first": first, "last": layer, "module": module}
+                    yield about | measures(before, x, x + dx) | {"tokens": len(x)}
+
+
+def _sequences(batch: Batch, x: Tensor) -> list[Tensor]:
+    """Each item's rows of (B, S, H) without padding, in float64."""
+    return [row[real].double() for row, real in zip(x, batch.real.to(x.device), strict=True)]
+
+
+def _framed(rows: list[dict], items: Sequence[Item]) -> pd.DataFrame:
+    frame = in_order(pd.DataFrame(rows), items)
+    frame.insert(1, "cluster", frame["item"].map({item.uid: item.cluster for item in items}))
+    return frame
