@@ -19,8 +19,8 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from lostlib.miniworld.questions import vocabulary
 from lostlib.miniworld.scenes import IMAGE, PATCH
+from lostlib.miniworld.words import vocabulary
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
 CHAT_TEMPLATE = (

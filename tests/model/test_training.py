@@ -11,9 +11,10 @@ import pytest
 import torch
 
 import lostlib
-from lostlib.miniworld import build, cards, train
+from lostlib.miniworld import build, cards, conversations, train
+from lostlib.miniworld.captions import relate
 from lostlib.miniworld.exam import EXAM
-from lostlib.miniworld.questions import NOUNS, OPPOSITE, directions, relate
+from lostlib.miniworld.questions import NOUNS, OPPOSITE, directions
 from lostlib.miniworld.scenes import COLORS, SHAPES
 
 TINY = build.Recipe(
@@ -94,8 +95,8 @@ def test_the_product_is_a_hub_folder_with_card_exam_and_log(tmp_path: Path) -> N
 def test_references_mark_the_noun_and_the_object_it_means() -> None:
     """Read back from the tokens: the marked noun fits the labels, and a pair's signs are its directions."""
     processor = build.processor()
-    talk = train.Conversations(processor.tokenizer, 64)
-    drawn = train.scenes_of_step("instruct", 0, 0, 40)
+    talk = conversations.Conversations(processor.tokenizer, 64)
+    drawn = conversations.scenes_of_step("instruct", 0, 0, 40)
     batch = talk.batch("instruct", drawn, captioned=True)
     words = [processor.tokenizer.convert_ids_to_tokens(row.tolist()) for row in batch.ids]
     assert len(batch.references) > 400
@@ -117,7 +118,7 @@ def test_references_mark_the_noun_and_the_object_it_means() -> None:
 
 def test_what_a_caption_says_of_pairs_is_true() -> None:
     ways = set()
-    for scene, rng in train.scenes_of_step("captions", 0, 0, 30):
+    for scene, rng in conversations.scenes_of_step("captions", 0, 0, 30):
         for line in relate(scene, rng):
             true = directions(*(scene.things[k] for k in line.things))
             said, options = line.reply.rstrip(","), re.search("A (.+) B (.+):", line.reference)

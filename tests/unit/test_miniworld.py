@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from lostlib.miniworld import questions, render, scenes
+from lostlib.miniworld import captions, questions, render, scenes
 from lostlib.miniworld.scenes import Scene, Thing
 
 
@@ -138,7 +138,7 @@ def test_the_vocabulary_holds_every_word() -> None:
     from lostlib.miniworld import build
 
     tokens = build.tokenizer()
-    makers = (questions.describe, questions.relate)
+    makers = (captions.describe, captions.relate)
     lines = [line for scene, rng in draw("train", 100) for make in makers for line in make(scene, rng)]
     texts = [f"{line.reference} {line.reply}" for line in lines]
     texts.append("USER: Describe the image. ASSISTANT:")
