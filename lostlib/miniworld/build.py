@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     CLIPVisionConfig,
     LlamaConfig,
@@ -22,6 +22,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from lostlib.miniworld.scenes import IMAGE, PATCH
 from lostlib.miniworld.words import vocabulary
 
+WORD = r"\d+\.\d+|\w+|[^\w\s]"
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -51,16 +52,20 @@ class Recipe:
     captions_steps: int = 1000
     instruct_steps: int = 4000
     learning_rate: float = 1.5e-3
+    kinds: str = "first"  # of questions: "first", about one scene; "all", with charts and several images
 
 
-RECIPES = {"mini-llava-1.5": Recipe()}
+RECIPES = {
+    "mini-llava-1.5": Recipe(),
+    "mini-llava-1.5-wide": Recipe(kinds="all", tower_steps=1200, captions_steps=1500, instruct_steps=10000),
+}
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
     """One token per word, number or sign; unknown words become <unk>."""
     vocab = {token: i for i, token in enumerate([*SPECIAL, *vocabulary()])}
     inner = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
-    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    inner.pre_tokenizer = pre_tokenizers.Split(Regex(WORD), behavior="removed", invert=True)
     inner.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
     inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", vocab["<s>"])])
     return PreTrainedTokenizerFast(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from lostlib.miniworld.charts import Chart
+from lostlib.miniworld.edits import overlap
 from lostlib.miniworld.questions import OPPOSITE, directions, pick, refer, unique
+from lostlib.miniworld.render import Picture
 from lostlib.miniworld.scenes import Scene
 
 
@@ -58,3 +62,48 @@ def _relation_line(scene: Scene, pair: tuple[int, int], rng: np.random.Generator
         return Line(f"{first} {asked} {second}:", "yes," if yes else "no,", pair)
     options = (right, wrong) if yes else (wrong, right)
     return Line(f"{first}, {second}, A {options[0]} B {options[1]}:", "A," if yes else "B,", pair)
+
+
+def depths(scene: Scene, rng: np.random.Generator, most: int = 6) -> list[Line]:
+    """Which of two is nearer, for pairs of which one covers the other or looks larger.
+
+    "red circle, blue square:" "blue square,"
+    """
+    named = unique(scene, "name")
+    pairs = [(i, j) for i in named for j in named if i < j and _nearer(scene, i, j) is not None]
+    lines = []
+    for k in rng.permutation(len(pairs))[:most].tolist():
+        i, j = pairs[k] if rng.random() < 0.5 else pairs[k][::-1]
+        near = i if _nearer(scene, i, j) else j
+        lines.append(Line(f"{refer(scene, i, rng)}, {refer(scene, j, rng)}:", f"{scene.things[near].name},", (i, j)))
+    return lines
+
+
+def _nearer(scene: Scene, i: int, j: int) -> bool | None:
+    """Is object i nearer than j? None where the picture does not tell."""
+    one, other = scene.things[i], scene.things[j]
+    if one.size != other.size:
+        return one.size == "large"
+    return i > j if overlap(one, other) else None
+
+
+def heights(chart: Chart, rng: np.random.Generator) -> list[Line]:
+    """Every bar in random order: "red bar:" "5,"."""
+    return [
+        Line(f"{chart.things[i].name}:", f"{chart.things[i].height},", (i,))
+        for i in rng.permutation(len(chart.things)).tolist()
+    ]
+
+
+Captions = dict[str, Callable[..., list[Line]]]
+ABOUT_SCENES: Captions = {"Describe the image.": describe, "Where are the objects?": relate}
+ABOUT_DEPTH: Captions = {"Describe the image.": describe, "Which objects are closer?": depths}
+ABOUT_CHARTS: Captions = {"What are the heights of the bars?": heights}
+
+
+def captions_of(picture: Picture) -> Captions:
+    """What is told of a picture: of overlapping objects their depth, of others how they lie to one another."""
+    if isinstance(picture, Chart):
+        return ABOUT_CHARTS
+    last = picture.things[-2:]
+    return ABOUT_DEPTH if len(last) == 2 and overlap(*last) else ABOUT_SCENES

@@ -33,7 +33,8 @@ from transformers import LlavaForConditionalGeneration
 
 from lostlib import paths
 from lostlib.miniworld import build, cards
-from lostlib.miniworld.conversations import STAGES, Batch, Conversations, patch_labels, picture_tensor, scenes_of_step
+from lostlib.miniworld.charts import TALLEST
+from lostlib.miniworld.conversations import STAGES, Batch, Conversations, drawn_for_step, patch_labels, picture_tensor
 from lostlib.miniworld.scenes import COLORS, GRID, SHAPES, SIZES
 from lostlib.names import nearest
 
@@ -69,7 +70,8 @@ class TowerLoss(nn.Module):
 class ReadOut(nn.Module):
     """Linear read-outs of the residual stream: which object a reference means, and where it lies from another one.
 
-    Objects are read in the middle of the decoder, pairs one layer later, so that later layers can use them.
+    Of a bar in a chart its height is read. Objects are read in the middle of the decoder, pairs one layer later, so
+    that later layers can use them.
     """
 
     def __init__(self, config: Any):
@@ -79,17 +81,19 @@ class ReadOut(nn.Module):
         self.object_classes, self.pair_classes = (len(COLORS), len(SHAPES), len(SIZES), GRID, GRID), (3, 3)
         self.objects = self._head(text.hidden_size, self.object_classes)
         self.pairs = self._head(text.hidden_size, self.pair_classes)
+        self.bars = self._head(text.hidden_size, (TALLEST,))
 
     @staticmethod
     def _head(width: int, classes: tuple[int, ...]) -> nn.Module:
         return nn.Sequential(nn.LayerNorm(width, elementwise_affine=False), nn.Linear(width, sum(classes)))
 
     def forward(self, hidden: tuple[Tensor, ...], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """(loss, shares of references and of pairs that are read right in all respects)."""
+        """(loss, shares of references, pairs and bars that are read right in all respects)."""
         loss, right = torch.zeros((), device=batch.ids.device), {}
         for name, head, classes, layer, marks in (
             ("objects", self.objects, self.object_classes, self.middle, batch.references),
             ("pairs", self.pairs, self.pair_classes, self.middle + 1, batch.pairs),
+            ("bars", self.bars, (TALLEST,), self.middle, batch.bars),
         ):
             if len(marks):
                 read = head(hidden[layer][marks[:, 0], marks[:, 1]]).float().split(classes, dim=-1)
@@ -154,10 +158,11 @@ class Trainer:
 
     def loss(self, stage: str, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss, shares of what was right) on one step's scenes."""
-        drawn = scenes_of_step(stage, self.seed, step, self.recipe.batch)
+        drawn = drawn_for_step(stage, self.seed, step, self.recipe.batch, self.recipe.kinds)
         if stage == "tower":
-            labels = torch.from_numpy(np.stack([patch_labels(scene) for scene, _ in drawn])).to(self.device)
-            return self.tower(picture_tensor([scene for scene, _ in drawn]).to(self.device), labels)
+            pictures = [one.pictures[0] for one in drawn]
+            labels = torch.from_numpy(np.stack([patch_labels(picture) for picture in pictures])).to(self.device)
+            return self.tower(picture_tensor(pictures).to(self.device), labels)
         captioned = stage == "captions" or step % CAPTION_EVERY == 0
         return answer_loss(self.model, self.read_out, self.talk.batch(stage, drawn, captioned).to(self.device))
 

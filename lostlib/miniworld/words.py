@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lostlib.miniworld.charts import TALLEST
 from lostlib.miniworld.questions import NUMBERS
 from lostlib.miniworld.scenes import COLORS, GRID, SHAPES
 
@@ -13,6 +14,12 @@ def vocabulary() -> list[str]:
         "column How many are plus minus to of left right above below relative Answer with letter A B C D yes no "
         "Describe small large"
     )
+    later = (  # ids never change: what came later stands at the end
+        "E F on or Which these highest lowest closer camera next than higher height heights bar bars mean and much "
+        "from changed place nothing same number more show shows together do lower question option ' s given choices directly "
+        "using closer single word phrase high as unknown [ ]"
+    )
     plurals = [f"{s}es" if s == "cross" else f"{s}s" for s in SHAPES]
     numbers = [str(n) for n in range(max(2 * NUMBERS - 1, GRID))]
-    return list(dict.fromkeys([*words.split(), *COLORS, *SHAPES, *plurals, *numbers]))
+    halves = [str(n / 2) for n in range(2, 2 * TALLEST + 1)]
+    return list(dict.fromkeys([*words.split(), *COLORS, *SHAPES, *plurals, *numbers, *later.split(), *halves]))

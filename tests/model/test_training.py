@@ -96,7 +96,7 @@ def test_references_mark_the_noun_and_the_object_it_means() -> None:
     """Read back from the tokens: the marked noun fits the labels, and a pair's signs are its directions."""
     processor = build.processor()
     talk = conversations.Conversations(processor.tokenizer, 64)
-    drawn = conversations.scenes_of_step("instruct", 0, 0, 40)
+    drawn = conversations.drawn_for_step("instruct", 0, 0, 40)
     batch = talk.batch("instruct", drawn, captioned=True)
     words = [processor.tokenizer.convert_ids_to_tokens(row.tolist()) for row in batch.ids]
     assert len(batch.references) > 400
@@ -106,19 +106,21 @@ def test_references_mark_the_noun_and_the_object_it_means() -> None:
         assert noun in NOUNS
         assert noun in ("object", SHAPES[shape])
         assert before not in COLORS or before == list(COLORS)[color]
-        fitting = [t for t in drawn[row][0].things if (t.row, t.column) == (line, column)]
+        fitting = [t for t in drawn[row].pictures[0].things if (t.row, t.column) == (line, column)]
         assert [(t.color, t.shape) for t in fitting] == [(list(COLORS)[color], SHAPES[shape])]
     place = {(row, at): (line, column) for row, at, *_, line, column in batch.references.tolist()}
     for row, at, across, along in batch.pairs.tolist():
         first = max(k for r, k in place if r == row and k < at)
-        one, other = (next(t for t in drawn[row][0].things if (t.row, t.column) == place[row, k]) for k in (first, at))
+        one, other = (
+            next(t for t in drawn[row].pictures[0].things if (t.row, t.column) == place[row, k]) for k in (first, at)
+        )
         said = {("left", None, "right")[across], ("above", None, "below")[along]} - {None}
         assert said == directions(one, other)
 
 
 def test_what_a_caption_says_of_pairs_is_true() -> None:
     ways = set()
-    for scene, rng in conversations.scenes_of_step("captions", 0, 0, 30):
+    for (scene,), rng, _ in conversations.drawn_for_step("captions", 0, 0, 30):
         for line in relate(scene, rng):
             true = directions(*(scene.things[k] for k in line.things))
             said, options = line.reply.rstrip(","), re.search("A (.+) B (.+):", line.reference)
