@@ -15,9 +15,9 @@ def vocabulary() -> list[str]:
         "Describe small large"
     )
     later = (  # ids never change: what came later stands at the end
-        "E F on or Which these highest lowest closer camera next than higher height heights bar bars mean and much "
-        "from changed place nothing same number more show shows together do lower question option ' s given choices directly "
-        "using closer single word phrase high as unknown [ ]"
+        "E F on or Which these highest lowest closer camera next than higher lower height heights bar bars mean and "
+        "much from changed place nothing same number more show shows together do question option ' s given choices "
+        "directly using single word phrase high as unknown [ ]"
     )
     plurals = [f"{s}es" if s == "cross" else f"{s}s" for s in SHAPES]
     numbers = [str(n) for n in range(max(2 * NUMBERS - 1, GRID))]
