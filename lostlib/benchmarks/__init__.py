@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 SIZE = 1000  # items of a mini benchmark when n is not given
-NAMESAKES: dict[str, ModuleType] = {"mini-pope": pope, "mini-realworldqa": realworldqa, "mini-mathvista": mathvista}
 HUB: dict[str, ModuleType] = {
     "pope": pope,
     "3dsrbench": threedsr,
@@ -50,8 +49,9 @@ HUB: dict[str, ModuleType] = {
     "mathvista": mathvista,
     "hallusionbench": hallusionbench,
 }
+NAMESAKES = {name: HUB[name.removeprefix("mini-")] for name in mini.ROWS}
 RULES = NAMESAKES | HUB
-VERSIONS = dict.fromkeys(RULES, "1")  # raised whenever an item, prompt or answer changes
+VERSIONS = dict.fromkeys(RULES, "1") | {"mini-mathvista": "2"}  # raised whenever an item, prompt or answer changes
 MINI_TOKENS = 8  # enough for every answer of the mini world
 
 __all__ = ["Benchmark", "Item", "load_benchmark"]
@@ -223,9 +223,9 @@ def load_benchmark(
     Parameters
     ----------
     name : str
-        ``"mini-pope"``, ``"mini-realworldqa"`` or ``"mini-mathvista"``, or one of the hub: ``"pope"``, ``"3dsrbench"``,
-        ``"realworldqa"``, ``"mmmu"``, ``"vmcbench"``, ``"mathvista"``, ``"hallusionbench"``. These also
-        with prompt, variant and revision in one text, ``"pope:prompt=lmms"``, which is how chapters and tables name
+        One of the hub: ``"pope"``, ``"3dsrbench"``, ``"realworldqa"``, ``"mmmu"``, ``"vmcbench"``, ``"mathvista"``,
+        ``"hallusionbench"``, or its namesake in the mini world, ``"mini-pope"`` and so on. Those of the
+        hub also with prompt, variant and revision in one text, ``"pope:prompt=lmms"``: so chapters and tables name
         them.
     n : int, optional
         Items: 1000 of a mini benchmark and all of another by default. The first k items are the same for every n >= k;

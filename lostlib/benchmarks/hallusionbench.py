@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lostlib import stats
 from lostlib.benchmarks import scoring
 from lostlib.benchmarks.hub import Source
-from lostlib.benchmarks.items import Item
+from lostlib.benchmarks.items import Item, known
 from lostlib.benchmarks.prompts import DEFAULT, Style
 from lostlib.benchmarks.scoring import Mark, Scores, all_right, values
 
@@ -56,6 +56,7 @@ def to_item(row: Mapping[str, Any], number: int = 0, style: Style = DEFAULT) -> 
         answer={"0": "no", "1": "yes"}[str(row["gt_answer"])],
         kind="yesno",
         cluster=f"{group}_{row['figure_id']}",
+        **known(row),
         meta={
             "category": row["category"],
             "subcategory": subcategory,

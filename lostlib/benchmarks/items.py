@@ -21,7 +21,8 @@ class Item:
     kind      yesno | mcq | number | list | open
     options   letter -> text for mcq
     cluster   items of one cluster share an image (or a base question): intervals resample clusters
-    relevant  visual tokens (raster order) that decide the answer, where they are known; None where they are not
+    relevant  visual tokens that decide the answer, where they are known; None where they are not. They are numbered in
+              raster order and on from image to image
     objects   visual tokens that show any object, where they are known; the others are background
     meta      what scores are broken down by; an item with several values of one name counts in each
     aliases   other answers that are right as well
@@ -40,6 +41,11 @@ class Item:
     meta: Mapping[str, Any] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     fault: str | None = None
+
+
+def known(row: Mapping[str, Any]) -> dict[str, Any]:
+    """An item's `relevant` and `objects`, which only rows of the mini world have."""
+    return {name: None if row.get(name) is None else tuple(row[name]) for name in ("relevant", "objects")}
 
 
 class Pictures(Sequence[Any]):

@@ -15,7 +15,7 @@ from typing import Any
 from lostlib.benchmarks import extractors, scoring
 from lostlib.benchmarks.extractors import EXTRACTORS, own
 from lostlib.benchmarks.hub import Source
-from lostlib.benchmarks.items import Item
+from lostlib.benchmarks.items import Item, known
 from lostlib.benchmarks.prompts import DEFAULT, LETTER, Style, lines
 from lostlib.benchmarks.scoring import Judge, Mark
 
@@ -52,8 +52,7 @@ def to_item(row: Mapping[str, Any], number: int = 0, style: Style = DEFAULT) -> 
         kind="mcq" if options else "list" if row["answer_type"] == "list" else "number",
         options=options or None,
         cluster=row["image"],
-        relevant=None if row.get("relevant") is None else tuple(row["relevant"]),
-        objects=None if row.get("objects") is None else tuple(row["objects"]),
+        **known(row),
         meta={name: about[name] for name in ("task", *_META) if about.get(name) is not None}
         | {"question_type": row["question_type"], "answer_type": row["answer_type"]}
         | ({"skills": tuple(about["skills"])} if about.get("skills") else {})

@@ -14,7 +14,7 @@ from typing import Any
 from lostlib.benchmarks import scoring
 from lostlib.benchmarks.extractors import EXTRACTORS
 from lostlib.benchmarks.hub import Source
-from lostlib.benchmarks.items import PLACE, Item
+from lostlib.benchmarks.items import PLACE, Item, known
 from lostlib.benchmarks.prompts import DEFAULT, LETTER, SHORT, Style, kit, lines
 from lostlib.benchmarks.scoring import Mark
 
@@ -57,7 +57,8 @@ _TOKEN = re.compile(r"<image (\d)>")
 def to_item(row: Mapping[str, Any], number: int = 0, style: Style = DEFAULT) -> Item:
     """A row with MMMU's columns: id, question, options (a Python list as text), answer, question_type, image_1 … 7.
 
-    An answer that starts with a bracket is a list of right answers.
+    An answer that starts with a bracket is a list of right answers. Rows of the mini world say their discipline
+    themselves.
     """
     texts = ast.literal_eval(row["options"])
     options = {chr(ord("A") + i): str(text) for i, text in enumerate(texts)}
@@ -74,8 +75,9 @@ def to_item(row: Mapping[str, Any], number: int = 0, style: Style = DEFAULT) -> 
         kind="mcq" if multiple else "open",
         options=options if multiple else None,
         cluster=row["id"],
+        **known(row),
         meta={
-            "discipline": SUBJECTS.get(subject, "other"),
+            "discipline": row.get("discipline") or SUBJECTS.get(subject, "other"),
             "subject": subject,
             "form": "multiple-choice" if multiple else "open",
             "n_images": "one" if len(images) == 1 else "several" if images else "none",

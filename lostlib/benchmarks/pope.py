@@ -12,7 +12,7 @@ import numpy as np
 
 from lostlib import stats
 from lostlib.benchmarks.hub import Source
-from lostlib.benchmarks.items import Item
+from lostlib.benchmarks.items import Item, known
 from lostlib.benchmarks.prompts import DEFAULT, SHORT, Style
 from lostlib.benchmarks.scoring import Mark, Scores, values
 
@@ -41,8 +41,7 @@ def to_item(row: Mapping[str, Any], number: int = 0, style: Style = DEFAULT) -> 
         answer=row["answer"].strip().lower(),
         kind="yesno",
         cluster=row["image_source"],
-        relevant=None if row.get("relevant") is None else tuple(row["relevant"]),
-        objects=None if row.get("objects") is None else tuple(row["objects"]),
+        **known(row),
         meta={"category": row["category"]},
     )
 

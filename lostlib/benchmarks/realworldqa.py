@@ -12,7 +12,7 @@ from typing import Any
 from lostlib.benchmarks import scoring
 from lostlib.benchmarks.extractors.own import phrase
 from lostlib.benchmarks.hub import Source
-from lostlib.benchmarks.items import Item
+from lostlib.benchmarks.items import Item, known
 from lostlib.benchmarks.prompts import DEFAULT, Style, kit
 from lostlib.benchmarks.scoring import Mark
 
@@ -52,8 +52,7 @@ def to_item(row: Mapping[str, Any], number: int = 0, style: Style = DEFAULT) -> 
         kind="mcq" if lettered else "number" if re.fullmatch(r"-?\d+", phrase(gold) or "") else "open",
         options=options if lettered and options else None,
         cluster=row.get("image_path") or str(number),
-        relevant=None if row.get("relevant") is None else tuple(row["relevant"]),
-        objects=None if row.get("objects") is None else tuple(row["objects"]),
+        **known(row),
         meta={"n_options": str(len(options) if lettered else 0), "form": "letter" if lettered else "open"},
         aliases=() if lettered else (gold.lower(),),
     )

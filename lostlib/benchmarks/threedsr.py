@@ -14,7 +14,7 @@ import numpy as np
 
 from lostlib import stats
 from lostlib.benchmarks.hub import Linked, Source
-from lostlib.benchmarks.items import Item
+from lostlib.benchmarks.items import Item, known
 from lostlib.benchmarks.prompts import DEFAULT, Style, direct, kit, select
 from lostlib.benchmarks.scoring import Mark, Scores, all_right, values
 
@@ -64,6 +64,7 @@ def to_item(row: Mapping[str, Any], number: int = 0, style: Style = DEFAULT) -> 
         kind="mcq",
         options=options,
         cluster=parts["base"] if parts else qid,
+        **known(row),
         meta={
             "group": next((group for group in GROUPS if row["category"].startswith(group)), "other"),
             "category": row["category"],

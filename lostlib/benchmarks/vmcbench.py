@@ -13,7 +13,7 @@ import numpy as np
 
 from lostlib import stats
 from lostlib.benchmarks.hub import Source
-from lostlib.benchmarks.items import Item
+from lostlib.benchmarks.items import Item, known
 from lostlib.benchmarks.prompts import DEFAULT, LETTER, Style, direct, kit, select
 from lostlib.benchmarks.scoring import Mark, Scores, values
 
@@ -36,7 +36,8 @@ GROUPS = {
 def to_item(row: Mapping[str, Any], number: int = 0, style: Style = DEFAULT) -> Item:
     """A row with VMCBench's columns: index, question, A, B, C, D, answer, category, image.
 
-    "None" and "NA" are texts of options here, not missing values. The harnesses' prompts differ in one blank.
+    "None" and "NA" are texts of options here, not missing values. Rows of the mini world say their group
+    themselves. The harnesses' prompts differ in one blank.
     """
     options = {key: row[key] for key in "ABCD" if row[key] is not None}
     prompt = direct(row["question"], options)
@@ -52,8 +53,10 @@ def to_item(row: Mapping[str, Any], number: int = 0, style: Style = DEFAULT) -> 
         kind="mcq",
         options=options,
         cluster=str(row["index"]),
+        **known(row),
         meta={
-            "group": next((group for group, names in GROUPS.items() if row["category"] in names), "other"),
+            "group": row.get("group")
+            or next((group for group, names in GROUPS.items() if row["category"] in names), "other"),
             "category": row["category"],
         },
     )

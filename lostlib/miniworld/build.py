@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     CLIPVisionConfig,
     LlamaConfig,
@@ -19,9 +19,10 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from lostlib.miniworld.questions import vocabulary
 from lostlib.miniworld.scenes import IMAGE, PATCH
+from lostlib.miniworld.words import vocabulary
 
+WORD = r"\d+\.\d+|\w+|[^\w\s]"
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -57,20 +58,22 @@ class Recipe:
     captions_steps: int = 1000
     instruct_steps: int = 4000
     learning_rate: float = 1.5e-3
+    kinds: str = "first"  # of questions: "first", about one scene; "all", with charts and several images
 
 
 RECIPES = {
     "mini-llava-1.5": Recipe(),
     "mini-llava-1.5-local": Recipe(tower="local"),
     "mini-llava-1.5-broadcast": Recipe(tower="broadcast", tower_steps=3000),
+    "mini-llava-1.5-wide": Recipe(kinds="all", tower_steps=1200, captions_steps=1500, instruct_steps=10000),
 }
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """One token per word, number or sign; unknown words become <unk>."""
-    vocab = {token: i for i, token in enumerate([*SPECIAL, *vocabulary()])}
+def tokenizer(kinds: str) -> PreTrainedTokenizerFast:
+    """One token per word, number or sign; unknown words become <unk>. `kinds` of questions, see `Recipe`."""
+    vocab = {token: i for i, token in enumerate([*SPECIAL, *vocabulary(kinds)])}
     inner = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
-    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    inner.pre_tokenizer = pre_tokenizers.Split(Regex(WORD), behavior="removed", invert=True)
     inner.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
     inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", vocab["<s>"])])
     return PreTrainedTokenizerFast(
@@ -86,12 +89,12 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def processor() -> LlavaProcessor:
+def processor(kinds: str = "first") -> LlavaProcessor:
     """LLaVA's processor for our pictures: no resizing is needed, 64 visual tokens each."""
     square = {"height": IMAGE, "width": IMAGE}
     return LlavaProcessor(
         image_processor=CLIPImageProcessorPil(size=square, crop_size=square),
-        tokenizer=tokenizer(),
+        tokenizer=tokenizer(kinds),
         patch_size=PATCH,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,  # CLIP's class token, dropped again by the "default" strategy

@@ -78,7 +78,7 @@ def _examine(trainer: Trainer, folder: Path, n: int) -> None:
     from lostlib.models import load_model
 
     model = load_model(folder)
-    results = exam.exam(model, n)
+    results = exam.exam(model, n, kinds=tuple(exam.EXAM) if trainer.recipe.kinds == "first" else exam.ALL)
     (folder / "exam.json").write_text(
         json.dumps({kind: dict(e._asdict(), n=n) for kind, e in results.items()}, indent=1) + "\n"
     )

@@ -13,9 +13,9 @@ from functools import cache
 
 import numpy as np
 
-from lostlib.miniworld.scenes import COLORS, GRID, SHAPES, Scene, Thing, draw_scene, generator
+from lostlib.miniworld.scenes import COLORS, SHAPES, Scene, Thing, draw_scene, generator
 
-LETTERS = "ABCD"
+LETTERS = "ABCDEF"
 NUMBERS = 21  # operands 0..20
 LOOKS = tuple((color, shape) for color in COLORS for shape in SHAPES)
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
@@ -26,7 +26,12 @@ NOUNS = (*SHAPES, "object")  # the word that ends a reference to one object
 
 @dataclass(frozen=True)
 class Question:
-    """A question about one scene; `things` are the indices of the objects that decide the answer."""
+    """A question about pictures.
+
+    things    the objects that decide the answer, numbered on from picture to picture
+    form      how it is finished when it is asked: "" as it is; "choice" with its options and the wish for a letter;
+              "short" with the wish for a single word
+    """
 
     kind: str
     text: str
@@ -34,11 +39,22 @@ class Question:
     things: tuple[int, ...] = ()
     options: dict[str, str] | None = None
     meta: dict[str, str] = field(default_factory=dict)
+    form: str = ""
 
 
 def pick(rng: np.random.Generator, values: list) -> object:
     """One of the values, uniformly (rng.choice turns objects into arrays)."""
     return values[int(rng.integers(len(values)))]
+
+
+def choice(
+    kind: str, text: str, options: list[str], things: tuple[int, ...], rng: np.random.Generator | None, **meta: str
+) -> Question:
+    """A question with options of which the first is true; they are shuffled, or kept in order without a generator."""
+    order = range(len(options)) if rng is None else rng.permutation(len(options)).tolist()
+    lettered = {LETTERS[k]: options[i] for k, i in enumerate(order)}
+    answer = next(letter for letter, value in lettered.items() if value == options[0])
+    return Question(kind, text, answer, things, lettered, meta, "choice")
 
 
 def unique(scene: Scene, attribute: str) -> list[int]:
@@ -52,6 +68,21 @@ def refer(scene: Scene, i: int, rng: np.random.Generator) -> str:
     thing = scene.things[i]
     words = {"name": thing.name, "shape": thing.shape, "color": f"{thing.color} object"}
     return str(pick(rng, [text for attribute, text in words.items() if i in unique(scene, attribute)]))
+
+
+def article(word: str) -> str:
+    """A or an."""
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def plural(attribute: str, value: str) -> str:
+    """What is counted: circles, crosses, red objects."""
+    return f"{value} objects" if attribute == "color" else f"{value}es" if value == "cross" else f"{value}s"
+
+
+def members(scene: Scene, attribute: str, value: str) -> tuple[int, ...]:
+    """The objects of a colour or shape."""
+    return tuple(i for i, t in enumerate(scene.things) if getattr(t, attribute) == value)
 
 
 # ---- existence, with POPE's three kinds of negatives ----------------------------------------------------------------
@@ -82,8 +113,7 @@ def negative(scene: Scene, category: str, rng: np.random.Generator) -> tuple[str
 def exists(scene: Scene, look: tuple[str, str], category: str) -> Question:
     """Is there a (colour, shape) in the image?"""
     things = tuple(i for i, t in enumerate(scene.things) if (t.color, t.shape) == look)
-    article = "an" if look[0][0] in "aeiou" else "a"
-    text = f"Is there {article} {look[0]} {look[1]} in the image?"
+    text = f"Is there {article(look[0])} {look[0]} {look[1]} in the image?"
     return Question("existence", text, "yes" if things else "no", things, meta={"category": category})
 
 
@@ -145,10 +175,9 @@ def _group(scene: Scene, rng: np.random.Generator) -> tuple[str, tuple[int, ...]
     thing = scene.things[int(rng.integers(len(scene.things)))]
     if which < 0.6:
         word = thing.shape if rng.random() < 0.7 else str(pick(rng, list(SHAPES)))
-        plural = "crosses" if word == "cross" else f"{word}s"
-        return plural, tuple(i for i, t in enumerate(scene.things) if t.shape == word)
+        return plural("shape", word), members(scene, "shape", word)
     word = thing.color if rng.random() < 0.7 else str(pick(rng, list(COLORS)))
-    return f"{word} objects", tuple(i for i, t in enumerate(scene.things) if t.color == word)
+    return plural("color", word), members(scene, "color", word)
 
 
 def count(scene: Scene, rng: np.random.Generator) -> Question:
@@ -257,65 +286,3 @@ def ask(scene: Scene, rng: np.random.Generator, kinds: list[str], weights: np.nd
         name = kinds[int(rng.choice(len(kinds), p=weights))]
         if (question := KINDS[name](scene, rng)) is not None:
             return question
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of a caption: words that refer to `things`, and what is said of them."""
-
-    reference: str
-    reply: str
-    things: tuple[int, ...]
-
-
-def describe(scene: Scene, rng: np.random.Generator) -> list[Line]:
-    """Every object in random order: "circle:" "large red circle row 1 column 2,".
-
-    The order is random so that what a reference means can only be found by looking for what it says; read in raster
-    order, captions teach a model where to look next and not how to find something.
-    """
-    return [
-        Line(f"{refer(scene, i, rng)}:", f"{t.size} {t.color} {t.shape} row {t.row + 1} column {t.column + 1},", (i,))
-        for i in rng.permutation(len(scene.things)).tolist()
-        if i in unique(scene, "name")
-        for t in (scene.things[i],)
-    ]
-
-
-def relate(scene: Scene, rng: np.random.Generator, most: int = 8) -> list[Line]:
-    """How random pairs lie to one another, each said in one of three ways.
-
-    "circle, red object:" "left above," or "circle left red object:" "yes," or "circle, red object, A left B below:"
-    "A,". A sequence holds eight such lines and one or two questions about relations, so that they are learned here.
-    """
-    named = unique(scene, "name")
-    pairs = [(i, j) for i in named for j in named if i != j]
-    return [_relation_line(scene, pairs[k], rng) for k in rng.permutation(len(pairs))[:most].tolist()]
-
-
-def _relation_line(scene: Scene, pair: tuple[int, int], rng: np.random.Generator) -> Line:
-    first, second = (refer(scene, k, rng) for k in pair)
-    true = directions(*(scene.things[k] for k in pair))
-    right = str(pick(rng, sorted(true)))
-    wrong = str(pick(rng, sorted(set(OPPOSITE) - true)))
-    way = rng.integers(3)
-    if way == 0:
-        return Line(f"{first}, {second}:", " ".join(d for d in OPPOSITE if d in true) + ",", pair)
-    yes = rng.random() < 0.5
-    if way == 1:
-        asked = right if yes else OPPOSITE[right]
-        return Line(f"{first} {asked} {second}:", "yes," if yes else "no,", pair)
-    options = (right, wrong) if yes else (wrong, right)
-    return Line(f"{first}, {second}, A {options[0]} B {options[1]}:", "A," if yes else "B,", pair)
-
-
-def vocabulary() -> list[str]:
-    """Every word the mini world can say or ask, in a fixed order."""
-    words = (
-        "USER ASSISTANT : ? . , Is is there a an in the image What color shape size object objects Where where row "
-        "column How many are plus minus to of left right above below relative Answer with letter A B C D yes no "
-        "Describe small large"
-    )
-    plurals = [f"{s}es" if s == "cross" else f"{s}s" for s in SHAPES]
-    numbers = [str(n) for n in range(max(2 * NUMBERS - 1, GRID))]
-    return list(dict.fromkeys([*words.split(), *COLORS, *SHAPES, *plurals, *numbers]))

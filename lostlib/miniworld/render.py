@@ -1,17 +1,21 @@
-"""Pictures of scenes, and which object each visual token shows.
+"""Pictures of scenes and charts, and which object each visual token shows.
 
-Shapes are drawn four times too large and reduced (anti-aliased) once; a scene pastes these sprites in raster order, so
-a later object covers the rim of an earlier one.
+Shapes are drawn four times too large and reduced (anti-aliased) once; a scene pastes these sprites in the order of its
+things, so a later object covers an earlier one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from lostlib.miniworld.scenes import COLORS, IMAGE, PATCH, SIZES, Scene
+from lostlib.miniworld.charts import Chart, paste_chart
+from lostlib.miniworld.scenes import COLORS, IMAGE, PATCH, SIZES, TOKENS, Scene
+
+Picture = Scene | Chart
 
 NOISE = 6.0  # standard deviation of the pixel noise, in grey levels
 VISIBLE = 3  # pixels of an object that make a patch one of its patches
@@ -40,8 +44,10 @@ def _sprite(shape: str, size: str) -> Image.Image:
     return mask.resize((2 * radius + 1, 2 * radius + 1), Image.Resampling.LANCZOS)
 
 
-def _paste(scene: Scene) -> tuple[Image.Image, Image.Image]:
+def _paste(scene: Picture) -> tuple[Image.Image, Image.Image]:
     """The clean picture and the owner map: pixel value i + 1 where object i is what one sees, 0 for background."""
+    if isinstance(scene, Chart):
+        return paste_chart(scene)
     picture = Image.new("RGB", (IMAGE, IMAGE), (scene.background,) * 3)
     owner = Image.new("L", (IMAGE, IMAGE), 0)
     for i, thing in enumerate(scene.things):
@@ -54,19 +60,19 @@ def _paste(scene: Scene) -> tuple[Image.Image, Image.Image]:
     return picture, owner
 
 
-def pixels(scene: Scene) -> np.ndarray:
+def pixels(scene: Picture) -> np.ndarray:
     """The picture as uint8 (IMAGE, IMAGE, 3), with its pixel noise."""
     clean = np.asarray(_paste(scene)[0], dtype=np.float32)
     noise = np.random.default_rng(scene.noise).standard_normal(clean.shape, dtype=np.float32)
     return np.clip(clean + NOISE * noise, 0, 255).astype(np.uint8)
 
 
-def render(scene: Scene) -> Image.Image:
+def render(scene: Picture) -> Image.Image:
     """The picture as a PIL image, IMAGE x IMAGE pixels, RGB."""
     return Image.fromarray(pixels(scene))
 
 
-def coverage(scene: Scene) -> np.ndarray:
+def coverage(scene: Picture) -> np.ndarray:
     """Visible pixels of each object in each patch: int (objects, visual tokens), tokens in raster order."""
     owner = np.asarray(_paste(scene)[1])
     side = IMAGE // PATCH
@@ -74,8 +80,22 @@ def coverage(scene: Scene) -> np.ndarray:
     return np.stack([(tiles == i + 1).sum(axis=1) for i in range(len(scene.things))])
 
 
-def relevant_tokens(scene: Scene, things: tuple[int, ...]) -> tuple[int, ...]:
+def relevant_tokens(scene: Picture, things: tuple[int, ...]) -> tuple[int, ...]:
     """The visual tokens (raster order) that show at least three pixels of one of these objects."""
     if not things:
         return ()
     return tuple(np.flatnonzero((coverage(scene)[list(things)] >= VISIBLE).any(axis=0)).tolist())
+
+
+def tokens_of(pictures: Sequence[Picture], things: Sequence[int]) -> tuple[int, ...]:
+    """The visual tokens of several pictures, shown one after the other, that show one of these objects.
+
+    Tokens and objects are numbered on from picture to picture: token 64 is the first one of the second picture.
+    """
+    found: list[int] = []
+    first = 0
+    for number, picture in enumerate(pictures):
+        here = tuple(k - first for k in things if 0 <= k - first < len(picture.things))
+        found += [number * TOKENS + token for token in relevant_tokens(picture, here)]
+        first += len(picture.things)
+    return tuple(found)

@@ -41,6 +41,12 @@ SHARE = 0.4  # chance that an object takes its colour or its shape from the one 
 JITTER = 1  # pixels off the cell's centre, each way; a large shape then reaches the rim of its cell
 
 
+def split_of(content: str) -> str:
+    """The split of a content: one byte of its hash decides."""
+    byte = hashlib.blake2b(content.encode(), digest_size=1).digest()[0]
+    return next(name for name, bytes_ in SPLITS.items() if byte in bytes_)
+
+
 @dataclass(frozen=True, order=True)
 class Thing:
     """One object: its cell (row, column from 0 at the top left), look, and jitter in pixels."""
@@ -66,7 +72,10 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """Objects in raster order, the background's grey level, and the seed of the pixel noise."""
+    """Objects, the background's grey level, and the seed of the pixel noise.
+
+    Objects are painted one after the other: raster order, but where one covers another the nearer one comes last.
+    """
 
     things: tuple[Thing, ...]
     background: int
@@ -75,9 +84,7 @@ class Scene:
     @property
     def split(self) -> str:
         """The split this content belongs to: a hash of cells, colours, shapes and sizes (jitter left out)."""
-        content = ";".join(f"{t.row}{t.column}{t.color}{t.shape}{t.size}" for t in self.things)
-        byte = hashlib.blake2b(content.encode(), digest_size=1).digest()[0]
-        return next(name for name, bytes_ in SPLITS.items() if byte in bytes_)
+        return split_of(";".join(f"{t.row}{t.column}{t.color}{t.shape}{t.size}" for t in self.things))
 
 
 def _looks(count: int, rng: np.random.Generator) -> list[tuple[str, str]]:

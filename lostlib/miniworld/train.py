@@ -20,8 +20,8 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,241 +29,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import LlavaForConditionalGeneration
 
 from lostlib import paths
 from lostlib.miniworld import build, cards
-from lostlib.miniworld.questions import NOUNS, Line, ask, describe, relate
-from lostlib.miniworld.render import coverage, pixels
-from lostlib.miniworld.scenes import (
-    CELL,
-    COLORS,
-    GRID,
-    IMAGE,
-    PATCH,
-    SHAPES,
-    SIZES,
-    TOKENS,
-    Scene,
-    Thing,
-    generator,
-    sample_scene,
-)
+from lostlib.miniworld.charts import TALLEST
+from lostlib.miniworld.conversations import STAGES, Batch, Conversations, drawn_for_step, picture_tensor
+from lostlib.miniworld.scenes import COLORS, GRID, SHAPES, SIZES
+from lostlib.miniworld.towers import TowerLoss
 from lostlib.names import nearest
 
-KIND_WEIGHTS = {
-    "existence": 0.08, "color": 0.04, "shape": 0.04, "size": 0.06, "location": 0.06, "count": 0.13,
-    "count_plus": 0.07, "arithmetic": 0.14, "relation": 0.22, "relation_choice": 0.16,
-}  # fmt: skip
-QUESTIONS = 6  # a sequence
 CAPTION_EVERY = 8  # steps of the last stage
-CAPTION_LOSS = 0.2  # weight of a caption token against an answer token
 READOUT_LOSS = 0.5  # weight of each read-out against the answers
-MEAN, STD = (
-    np.array(v, dtype=np.float32) for v in ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-)
-BACKGROUND_LOSS = 0.2  # weight of a background patch against an object's
-END_LOSS = 0.1  # weight of </s>, which is soon known
 NOTE_EVERY, SAVE_EVERY = 50, 250  # steps between lines of the log and between saved states
-CAPTIONS = {"Describe the image.": describe, "Where are the objects?": relate}
-STAGES = ("tower", "captions", "instruct")
-
-
-@dataclass
-class Batch:
-    """Token ids, loss weights of each target token, pictures, and which token refers to what.
-
-    ids         (B, S) int64
-    weights     (B, S), weight of predicting this token from the ones before it; 0 for prompts and padding
-    images      (B, 3, H, W) normalised
-    references  (R, 7) int64: sequence, token, then colour, shape, size, row and column of the object referred to
-    pairs       (P, 4) int64: sequence, token of a second reference, then on which side of it the first lies: 0 left,
-                1 in the same column, 2 right; 0 above, 1 in the same row, 2 below
-    """
-
-    ids: Tensor
-    weights: Tensor
-    images: Tensor
-    references: Tensor
-    pairs: Tensor
-
-    def to(self, device: torch.device) -> Batch:
-        """The same on a device."""
-        return Batch(*(getattr(self, f.name).to(device) for f in fields(self)))
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Words of a conversation, the loss weight of their tokens, and the objects they refer to, in order."""
-
-    words: str
-    weight: float = 0.0
-    things: tuple[int, ...] = ()
-
-
-def scenes_of_step(stage: str, seed: int, step: int, batch: int) -> list[tuple[Scene, np.random.Generator]]:
-    """The training scenes of one step, each with a generator of its own."""
-    rngs = (generator("train", seed * 10 + STAGES.index(stage), step * batch + i) for i in range(batch))
-    return [(sample_scene("train", rng), rng) for rng in rngs]
-
-
-def picture_tensor(scenes: list[Scene]) -> Tensor:
-    """Pictures as the processor would hand them over: (B, 3, H, W) float32."""
-    stacked = np.stack([pixels(scene) for scene in scenes]).astype(np.float32) / 255
-    return torch.from_numpy((stacked - MEAN) / STD).permute(0, 3, 1, 2).contiguous()
-
-
-class Conversations:
-    """Turns scenes into token sequences: <s> USER: <image>… question ASSISTANT: answer </s> USER: …"""
-
-    def __init__(self, tokens: PreTrainedTokenizerFast, visual_tokens: int):
-        self.tokens, self.cache = tokens, {}  # type: ignore[var-annotated]
-        self.image = [cast(int, tokens.convert_tokens_to_ids("<image>"))] * visual_tokens
-        self.nouns = set(cast(list[int], tokens.convert_tokens_to_ids(list(NOUNS))))
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a piece of text; the mini world repeats itself, so each is encoded once."""
-        if text not in self.cache:
-            self.cache[text] = self.tokens.encode(text, add_special_tokens=False)
-        return self.cache[text]
-
-    def turns(self, stage: str, scene: Scene, rng: np.random.Generator, captioned: bool) -> Iterator[list[Piece]]:
-        """The request and the reply of each turn, in pieces."""
-        for request, make in CAPTIONS.items() if captioned else ():
-            lines: list[Line] = make(scene, rng)
-            said = [(Piece(a.reference, things=a.things), Piece(a.reply, CAPTION_LOSS)) for a in lines]
-            yield [Piece(f"{request} ASSISTANT:"), *(piece for pair in said for piece in pair)]
-        if stage == "instruct":
-            names, weights = list(KIND_WEIGHTS), np.array(list(KIND_WEIGHTS.values()))
-            for _ in range(QUESTIONS):
-                question = ask(scene, rng, names, weights)
-                yield [Piece(f"{question.text} ASSISTANT:", things=question.things), Piece(question.answer, 1.0)]
-
-    def sequence(
-        self, stage: str, scene: Scene, rng: np.random.Generator, captioned: bool
-    ) -> tuple[list[int], list[float], list[tuple[int, tuple[int, ...]]]]:
-        """Ids and loss weights of one conversation, and (token, objects referred to so far in this piece)."""
-        ids, weights, references = [self.tokens.bos_token_id], [0.0], []
-
-        def add(tokens: list[int], weight: float) -> None:
-            ids.extend(tokens)
-            weights.extend([weight] * len(tokens))
-
-        for i, turn in enumerate(self.turns(stage, scene, rng, captioned)):
-            add(self.encode("USER:") + (self.image if i == 0 else []), 0.0)
-            for piece in turn:
-                tokens = self.encode(piece.words)
-                nouns = [len(ids) + k for k, token in enumerate(tokens) if token in self.nouns]
-                if len(nouns) == len(piece.things):  # "Is there a red circle?" may mean none or several
-                    references += [(at, piece.things[: k + 1]) for k, at in enumerate(nouns)]
-                add(tokens, piece.weight)
-            add([cast(int, self.tokens.eos_token_id)], END_LOSS)
-        return ids, weights, references
-
-    def batch(self, stage: str, drawn: list[tuple[Scene, np.random.Generator]], captioned: bool) -> Batch:
-        """A right-padded batch."""
-        made = [self.sequence(stage, scene, rng, captioned) for scene, rng in drawn]
-        longest = max(len(ids) for ids, _, _ in made)
-        ids = torch.full((len(made), longest), self.tokens.pad_token_id)
-        weights = torch.zeros(len(made), longest)
-        references, pairs = [], []
-        for row, ((tokens, loss, referred), (scene, _)) in enumerate(zip(made, drawn, strict=True)):
-            ids[row, : len(tokens)] = torch.tensor(tokens)
-            weights[row, : len(loss)] = torch.tensor(loss)
-            for at, things in referred:
-                references.append((row, at, *looks(scene.things[things[-1]]), *cell(scene.things[things[-1]])))
-                if len(things) == 2:
-                    (up, left), (down, right) = (cell(scene.things[k]) for k in things)
-                    pairs.append((row, at, 1 + int(np.sign(left - right)), 1 + int(np.sign(up - down))))
-        return Batch(
-            ids,
-            weights,
-            picture_tensor([scene for scene, _ in drawn]),
-            torch.tensor(references, dtype=torch.int64).reshape(-1, 7),
-            torch.tensor(pairs, dtype=torch.int64).reshape(-1, 4),
-        )
-
-
-def looks(thing: Thing) -> tuple[int, int, int]:
-    """Colour, shape and size as numbers from 0."""
-    return list(COLORS).index(thing.color), SHAPES.index(thing.shape), list(SIZES).index(thing.size)
-
-
-def cell(thing: Thing) -> tuple[int, int]:
-    """Row and column from 0."""
-    return thing.row, thing.column
-
-
-def patch_labels(scene: Scene) -> np.ndarray:
-    """What each patch mostly shows, and where it is: int (visual tokens, 1, 5), colour, shape, size, row and column.
-
-    The first three are 0 where fewer than 6 pixels are covered.
-    """
-    covered = coverage(scene)
-    owner = np.where(covered.max(axis=0) >= 6, covered.argmax(axis=0), -1)
-    shown = [tuple(value + 1 for value in looks(thing)) for thing in scene.things]
-    cells = np.indices((IMAGE // PATCH, IMAGE // PATCH)).reshape(2, -1).T * PATCH // CELL
-    return np.concatenate([np.array([*shown, (0, 0, 0)])[owner], cells], axis=1)[:, None]
-
-
-def scene_labels(scene: Scene) -> np.ndarray:
-    """The whole scene, for each patch anew: int (visual tokens, 16, 3), colour, shape and size of each cell.
-
-    All three are 0 in an empty cell.
-    """
-    labels = np.zeros((GRID**2, 3), dtype=np.int64)
-    for thing in scene.things:
-        labels[thing.row * GRID + thing.column] = np.array(looks(thing)) + 1
-    return np.broadcast_to(labels, (TOKENS, *labels.shape))
-
-
-LOOK_CLASSES = (len(COLORS) + 1, len(SHAPES) + 1, len(SIZES) + 1)
-TOWERS = {  # what each patch is trained to say of a scene: labels, of how many objects, and classes of each answer
-    "mixing": (patch_labels, 1, (*LOOK_CLASSES, GRID, GRID)),
-    "local": (patch_labels, 1, (*LOOK_CLASSES, GRID, GRID)),
-    "broadcast": (scene_labels, GRID**2, LOOK_CLASSES),
-}
-
-
-class TowerLoss(nn.Module):
-    """Stage 1: linear read-outs of a scene from each patch of the layer LLaVA uses.
-
-    Towers `mixing` and `local` read the colour, shape, size, row and column of what the patch itself shows, `broadcast`
-    the look of what lies in each of the sixteen cells. In a `local` tower attention's output is held at zero, so that
-    no patch learns of another.
-    """
-
-    def __init__(self, model: Any, kind: str):
-        super().__init__()
-        self.tower, self.layer = model.model.vision_tower, model.config.vision_feature_layer
-        self.labels, self.objects, self.classes = TOWERS[kind]
-        self.head = nn.Linear(model.config.vision_config.hidden_size, self.objects * sum(self.classes))
-        self.still = [p for name, p in self.tower.named_parameters() if kind == "local" and "out_proj" in name]
-        for p in self.still:
-            nn.init.zeros_(p)
-
-    def targets(self, scenes: list[Scene]) -> Tensor:
-        """(B, visual tokens, objects, answers) int64."""
-        return torch.from_numpy(np.stack([self.labels(scene) for scene in scenes]))
-
-    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """(loss, share of the objects read from each patch whose labels are all right)."""
-        hidden = self.tower(images, output_hidden_states=True).hidden_states[self.layer][:, 1:]  # class token dropped
-        heads = self.head(hidden).float().unflatten(-1, (self.objects, -1)).split(self.classes, dim=-1)
-        present = labels[..., 0] > 0
-        weights = torch.where(present, 1.0, BACKGROUND_LOSS).flatten()
-        loss = torch.zeros((), device=images.device)
-        for k, logits in enumerate(heads):
-            losses = nn.functional.cross_entropy(logits.flatten(0, -2), labels[..., k].flatten(), reduction="none")
-            loss = loss + (losses * weights).sum() / weights.sum()
-        right = torch.stack([logits.argmax(-1) == labels[..., k] for k, logits in enumerate(heads)]).all(0)
-        return loss, {"accuracy": right[present].float().mean()}
 
 
 class ReadOut(nn.Module):
     """Linear read-outs of the residual stream: which object a reference means, and where it lies from another one.
 
-    Objects are read in the middle of the decoder, pairs one layer later, so that later layers can use them.
+    Of a bar in a chart its height is read. Objects are read in the middle of the decoder, pairs one layer later, so
+    that later layers can use them.
     """
 
     def __init__(self, config: Any):
@@ -273,17 +58,19 @@ class ReadOut(nn.Module):
         self.object_classes, self.pair_classes = (len(COLORS), len(SHAPES), len(SIZES), GRID, GRID), (3, 3)
         self.objects = self._head(text.hidden_size, self.object_classes)
         self.pairs = self._head(text.hidden_size, self.pair_classes)
+        self.bars = self._head(text.hidden_size, (TALLEST,))
 
     @staticmethod
     def _head(width: int, classes: tuple[int, ...]) -> nn.Module:
         return nn.Sequential(nn.LayerNorm(width, elementwise_affine=False), nn.Linear(width, sum(classes)))
 
     def forward(self, hidden: tuple[Tensor, ...], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """(loss, shares of references and of pairs that are read right in all respects)."""
+        """(loss, shares of references, pairs and bars that are read right in all respects)."""
         loss, right = torch.zeros((), device=batch.ids.device), {}
         for name, head, classes, layer, marks in (
             ("objects", self.objects, self.object_classes, self.middle, batch.references),
             ("pairs", self.pairs, self.pair_classes, self.middle + 1, batch.pairs),
+            ("bars", self.bars, (TALLEST,), self.middle, batch.bars),
         ):
             if len(marks):
                 read = head(hidden[layer][marks[:, 0], marks[:, 1]]).float().split(classes, dim=-1)
@@ -332,7 +119,7 @@ class Trainer:
     def __init__(self, name: str, recipe: build.Recipe, seed: int, out: Path, device: str = "cpu"):
         torch.manual_seed(seed)
         self.name, self.recipe, self.seed, self.out, self.device = name, recipe, seed, out, torch.device(device)
-        self.processor = build.processor()
+        self.processor = build.processor(recipe.kinds)
         self.model: Any = cast(Any, build.model(recipe, self.processor.tokenizer)).to(self.device)
         self.model.set_attn_implementation("eager")  # faster than sdpa at this size
         if shutil.which("g++"):  # fused element-wise steps: about a third faster; needs a C++ compiler
@@ -348,10 +135,10 @@ class Trainer:
 
     def loss(self, stage: str, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss, shares of what was right) on one step's scenes."""
-        drawn = scenes_of_step(stage, self.seed, step, self.recipe.batch)
+        drawn = drawn_for_step(stage, self.seed, step, self.recipe.batch, self.recipe.kinds)
         if stage == "tower":
-            scenes = [scene for scene, _ in drawn]
-            return self.tower(picture_tensor(scenes).to(self.device), self.tower.targets(scenes).to(self.device))
+            pictures = [one.pictures[0] for one in drawn]
+            return self.tower(picture_tensor(pictures).to(self.device), self.tower.targets(pictures).to(self.device))
         captioned = stage == "captions" or step % CAPTION_EVERY == 0
         return answer_loss(self.model, self.read_out, self.talk.batch(stage, drawn, captioned).to(self.device))
 

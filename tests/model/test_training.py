@@ -11,9 +11,11 @@ import pytest
 import torch
 
 import lostlib
-from lostlib.miniworld import build, cards, train
+from lostlib.miniworld import build, cards, conversations, train
+from lostlib.miniworld.captions import relate
+from lostlib.miniworld.conversations import looks
 from lostlib.miniworld.exam import EXAM
-from lostlib.miniworld.questions import NOUNS, OPPOSITE, directions, relate
+from lostlib.miniworld.questions import NOUNS, OPPOSITE, directions
 from lostlib.miniworld.scenes import COLORS, SHAPES
 
 TINY = build.Recipe(
@@ -80,7 +82,7 @@ def test_only_a_local_tower_keeps_patches_apart(tmp_path: Path, kind: str, mixes
     """A changed pixel reaches the tokens of other patches, or none of them; still so after all stages."""
     trainer = train.Trainer("tiny", replace(TINY, tower=kind), 0, tmp_path)
     trainer.run(tell=lambda _: None)
-    images = train.picture_tensor([scene for scene, _ in train.scenes_of_step("tower", 0, 0, 1)])
+    images = train.picture_tensor(train.drawn_for_step("tower", 0, 0, 1)[0].pictures)
     changed = images.clone()
     changed[..., 0, 0] += 1
     moved = (visual_tokens(trainer, images) - visual_tokens(trainer, changed)).abs().amax(dim=(0, 2)) > 0
@@ -90,7 +92,7 @@ def test_only_a_local_tower_keeps_patches_apart(tmp_path: Path, kind: str, mixes
 
 def test_a_broadcast_tower_learns_the_scene_and_then_stands_still(tmp_path: Path) -> None:
     trainer = train.Trainer("tiny", replace(TINY, tower="broadcast"), 0, tmp_path)
-    scenes = [scene for scene, _ in train.scenes_of_step("tower", 0, 0, 20)]
+    scenes = [one.pictures[0] for one in train.drawn_for_step("tower", 0, 0, 20)]
     labels = trainer.tower.targets(scenes)
     assert labels.shape == (20, 64, 16, 3)
     for scene, of_patches in zip(scenes, labels, strict=True):
@@ -99,7 +101,7 @@ def test_a_broadcast_tower_learns_the_scene_and_then_stands_still(tmp_path: Path
             (t.row, t.column) for t in scene.things
         }
         for t in scene.things:
-            assert tuple((of_patches[0, 4 * t.row + t.column] - 1).tolist()) == train.looks(t)
+            assert tuple((of_patches[0, 4 * t.row + t.column] - 1).tolist()) == looks(t)
     trainer._stage("tower", None)
     before = [p.detach().clone() for p in trainer.tower.tower.parameters()]
     trainer._stage("captions", None)
@@ -131,8 +133,8 @@ def test_the_product_is_a_hub_folder_with_card_exam_and_log(tmp_path: Path) -> N
 def test_references_mark_the_noun_and_the_object_it_means() -> None:
     """Read back from the tokens: the marked noun fits the labels, and a pair's signs are its directions."""
     processor = build.processor()
-    talk = train.Conversations(processor.tokenizer, 64)
-    drawn = train.scenes_of_step("instruct", 0, 0, 40)
+    talk = conversations.Conversations(processor.tokenizer, 64)
+    drawn = conversations.drawn_for_step("instruct", 0, 0, 40)
     batch = talk.batch("instruct", drawn, captioned=True)
     words = [processor.tokenizer.convert_ids_to_tokens(row.tolist()) for row in batch.ids]
     assert len(batch.references) > 400
@@ -142,19 +144,21 @@ def test_references_mark_the_noun_and_the_object_it_means() -> None:
         assert noun in NOUNS
         assert noun in ("object", SHAPES[shape])
         assert before not in COLORS or before == list(COLORS)[color]
-        fitting = [t for t in drawn[row][0].things if (t.row, t.column) == (line, column)]
+        fitting = [t for t in drawn[row].pictures[0].things if (t.row, t.column) == (line, column)]
         assert [(t.color, t.shape) for t in fitting] == [(list(COLORS)[color], SHAPES[shape])]
     place = {(row, at): (line, column) for row, at, *_, line, column in batch.references.tolist()}
     for row, at, across, along in batch.pairs.tolist():
         first = max(k for r, k in place if r == row and k < at)
-        one, other = (next(t for t in drawn[row][0].things if (t.row, t.column) == place[row, k]) for k in (first, at))
+        one, other = (
+            next(t for t in drawn[row].pictures[0].things if (t.row, t.column) == place[row, k]) for k in (first, at)
+        )
         said = {("left", None, "right")[across], ("above", None, "below")[along]} - {None}
         assert said == directions(one, other)
 
 
 def test_what_a_caption_says_of_pairs_is_true() -> None:
     ways = set()
-    for scene, rng in train.scenes_of_step("captions", 0, 0, 30):
+    for (scene,), rng, _ in conversations.drawn_for_step("captions", 0, 0, 30):
         for line in relate(scene, rng):
             true = directions(*(scene.things[k] for k in line.things))
             said, options = line.reply.rstrip(","), re.search("A (.+) B (.+):", line.reference)

@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from lostlib.miniworld import questions, render, scenes
+from lostlib.miniworld import captions, questions, render, scenes
 from lostlib.miniworld.scenes import Scene, Thing
 
 
@@ -137,8 +137,8 @@ def test_adversarial_negatives_keep_the_company_of_what_is_there() -> None:
 def test_the_vocabulary_holds_every_word() -> None:
     from lostlib.miniworld import build
 
-    tokens = build.tokenizer()
-    makers = (questions.describe, questions.relate)
+    tokens = build.tokenizer("first")
+    makers = (captions.describe, captions.relate)
     lines = [line for scene, rng in draw("train", 100) for make in makers for line in make(scene, rng)]
     texts = [f"{line.reference} {line.reply}" for line in lines]
     texts.append("USER: Describe the image. ASSISTANT:")

@@ -1,0 +1,211 @@
+"""The mini benchmarks against their namesakes' rules: counts, balance, nothing to be had from the text, scores."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter, defaultdict
+from functools import cache, partial
+
+import numpy as np
+import pytest
+
+import lostlib
+from lostlib import benchmarks
+from lostlib.benchmarks import Benchmark, Item, mini
+from lostlib.miniworld.conversations import finished
+from lostlib.miniworld.scenes import COLORS, SHAPES, generator
+from lostlib.miniworld.topics import TOPIC_OF, case
+
+NAMES = list(benchmarks.NAMESAKES)
+LATER = [name for name in NAMES if name not in ("mini-pope", "mini-realworldqa")]
+
+
+@cache
+def thousand(name: str, seed: int = 0) -> Benchmark:
+    return lostlib.load_benchmark(name, seed=seed)
+
+
+def kind(name: str, item: Item) -> str:
+    keys = {"mini-3dsrbench": "category", "mini-mmmu": "subject", "mini-vmcbench": "category", "mini-mathvista": "task"}
+    return item.meta[keys.get(name, "subcategory")]
+
+
+def said(item: Item) -> str:
+    """The expected answer as text."""
+    return item.options[item.answer] if item.options else item.answer
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_expected_answers_score_one(name: str) -> None:
+    made = thousand(name)
+    score = made.score(made.items, [item.answer for item in made.items])
+    assert score["accuracy"].value == 1
+    assert score["n_unparsed"] == 0
+    whole = ("accuracy", "f1", "circ_eval", "flip_circ_eval", "aAcc", "fAcc", "qAcc", "mean3")
+    ones = [key for key in score if key.split("/")[0] in whole]
+    assert all(score[key].value == 1 for key in ones)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_letter_or_word_wins(name: str) -> None:
+    """One constant answer earns what the most frequent of several equally likely ones would, and no more."""
+    made = thousand(name)
+    for group in (made.items, *by_kind(name).values()):
+        choices = [item for item in group if item.kind in ("mcq", "yesno")]
+        if not choices:
+            continue
+        letters = [list(item.options or ("yes", "no")) for item in choices]
+        for letter in sorted({one for offered in letters for one in offered}):
+            expected = np.array([(letter in offered) / len(offered) for offered in letters])
+            hits = sum(item.answer == letter for item in choices)
+            error = np.sqrt((expected * (1 - expected)).sum())
+            assert abs(hits - expected.sum()) <= 3.6 * error + 1
+
+
+def by_kind(name: str, seed: int = 0) -> dict[str, list[Item]]:
+    found = defaultdict(list)
+    for item in thousand(name, seed).items:
+        found[kind(name, item) if name in LATER else ""].append(item)
+    return found
+
+
+def plain(text: str) -> str:
+    """A question without its options, every colour and shape as such."""
+    words = text.split("\n")[0].replace("?", " ?").split()
+    return " ".join("C" if w in COLORS else "S" if w.rstrip("es") in SHAPES or w in SHAPES else w for w in words)
+
+
+def offered(item: Item, answers: list[str]) -> list[str]:
+    """What one may answer, as text: the options, yes or no, else any answer that was right somewhere."""
+    return list((item.options or {}).values()) or (["yes", "no"] if item.kind == "yesno" else answers)
+
+
+def guesser(items: list[Item]):
+    """(question, text) -> how often this text won among what was offered, for this question and for any."""
+    answers, wins, offers = sorted({said(item) for item in items}), Counter(), Counter()
+    for item in items:
+        for text in offered(item, answers):
+            for key in ((plain(item.prompt), text), ("", text)):
+                wins[key] += text == said(item)
+                offers[key] += 1
+
+    def rate(item: Item, text: str) -> float:
+        return sum((wins[key] + 1) / (offers[key] + 4) for key in ((plain(item.prompt), text), ("", text)))
+
+    return answers, rate
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_the_text_alone_does_not_tell(name: str) -> None:
+    """What won among the options of one seed, by question and by answer, is no better than guessing on another.
+
+    Sums are left out, which need no picture on purpose, and so are counts of the first kinds, whose numbers are not
+    equally frequent.
+    """
+    for one, items in by_kind(name).items():
+        if one in ("arithmetic", "count", "count_plus", "bar_list"):
+            continue
+        answers, rate = guesser(by_kind(name, seed=1)[one])
+        guesses = [max(offered(item, answers), key=partial(rate, item)) for item in items]
+        hits = sum(guess == said(item) for guess, item in zip(guesses, items, strict=True))
+        chances = np.array([1 / len(offered(item, answers)) for item in items])
+        alike = len(items) / len({item.cluster for item in items})  # rows of one question are right together
+        spread = 3.5 * np.sqrt((chances * (1 - chances)).sum() * alike)
+        assert hits - chances.sum() < spread + 2, (one, hits, chances.sum(), spread)
+
+
+def test_every_kind_is_trained_as_it_is_asked() -> None:
+    """The benchmarks' prompts are the words of training, so that a model meets no new form in a test."""
+    asked = {"mini-3dsrbench": mini.SPACE_KINDS, "mini-mmmu": mini.EXAM_KINDS, "mini-vmcbench": mini.CHOICE_KINDS}
+    for name, kinds in asked.items():
+        for number, one in enumerate(kinds):
+            rng = generator("test", mini.STREAMS[name], number)
+            question = case(one, "test", rng).question
+            prompt = "".join(finished(question))
+            prompts = [item.prompt.removeprefix("<image> ") for item in lostlib.load_benchmark(name, n=80).items]
+            assert prompt in prompts
+    assert {*mini.SPACE_KINDS, *mini.EXAM_KINDS, *mini.CHOICE_KINDS, *mini.CHART_KINDS} <= set(TOPIC_OF)
+
+
+def test_3dsrbench_has_every_rotation_and_the_mirror_image() -> None:
+    made = thousand("mini-3dsrbench")
+    bases = defaultdict(list)
+    for item in made.items:
+        bases[item.meta["base"]].append(item)
+    whole = list(bases.values())[:-1]
+    for items in whole:
+        options = len(items[0].options)
+        assert options in (2, 4)
+        assert len(items) == 2 * options
+        flipped = [item for item in items if "-flip" in item.uid]
+        assert len(flipped) == options
+        straight = [item for item in items if "-flip" not in item.uid]
+        assert Counter(item.answer for item in straight) == Counter(list("ABCD")[:options])
+        (before,), (after,) = {said(i) for i in straight}, {said(i) for i in flipped}
+        assert (before != after) == ({before, after} == {"left", "right"})
+        mirror = np.asarray(straight[0].images[0])[:, ::-1].astype(float)
+        seen = np.asarray(flipped[0].images[0]).astype(float)
+        assert np.median(np.abs(mirror[:, :-1] - seen[:, 1:])) < 15  # a picture's middle lies between two pixels
+    assert {item.meta["group"] for item in made.items} == {"location", "height", "multi_object", "orientation"}
+    constant = made.score(made.items, ["A"] * len(made.items))
+    assert constant["accuracy"].value == pytest.approx(made.chance, abs=0.005)
+    assert constant["circ_eval"].value < 0.01
+
+
+def test_mmmu_shows_several_images_and_up_to_six_options() -> None:
+    items = thousand("mini-mmmu").items
+    assert {len(item.images) for item in items} == {1, 2, 3}
+    assert {len(item.options) for item in items if item.options} == {3, 4, 5, 6}
+    assert all(item.prompt.count("<image>") == len(item.images) for item in items)
+    assert {item.kind for item in items} == {"mcq", "open"}
+    assert set(Counter(item.meta["subject"] for item in items).values()) <= {166, 167}
+    among = [item for item in items if item.meta["subject"] == "which_image"]
+    assert all(item.relevant[0] // 64 == "ABC".index(item.answer) for item in among)
+    sums = Counter(item.answer for item in items if item.kind == "open")
+    assert set(sums) == set("123456")
+    assert max(sums.values()) < 0.28 * sum(sums.values())
+
+
+def test_mathvista_has_integers_decimals_lists_and_choices() -> None:
+    made = thousand("mini-mathvista")
+    first, charts = made.items[::2], made.items[1::2]
+    assert {item.meta["task"] for item in first} == {"arithmetic", "count", "count_plus"}
+    assert Counter(item.meta["answer_type"] for item in charts) == {
+        "integer": 200,
+        "float": 100,
+        "list": 100,
+        "text": 100,
+    }
+    assert all(len(ast.literal_eval(item.answer)) == 3 for item in charts if item.kind == "list")
+    spaced = [item.answer.replace(",", " ,").replace("[", "[ ").replace("]", " ]") for item in made.items]
+    assert made.score(made.items, spaced)["accuracy"].value == 1  # as the tokenizer writes lists
+
+
+def test_hallusionbench_asks_both_statements_of_both_pictures() -> None:
+    made = thousand("mini-hallusionbench")
+    sets = defaultdict(list)
+    for item in made.items:
+        sets[item.meta["set"]].append(item)
+    for items in list(sets.values())[:-1]:
+        shown = [item for item in items if item.images]
+        assert len(shown) == 4
+        assert len({item.images[0].tobytes() for item in shown}) == 2
+        answers = {(item.prompt, item.meta["visual_input"]): item.answer for item in shown}
+        texts = sorted({item.prompt for item in shown})
+        assert all({answers[text, "1"], answers[text, "2"]} == {"yes", "no"} for text in texts)
+        assert len(items) == (6 if items[0].meta["category"] == "VS" else 4)
+    assert 0.1 < np.mean([not item.images for item in made.items]) < 0.2
+    constant = made.score(made.items, ["yes"] * 1000)
+    assert constant["aAcc"].value == pytest.approx(0.5, abs=0.02)
+    assert constant["fAcc"].value == constant["qAcc"].value == 0
+    unknown = made.score(made.items, ["unknown"] * 1000)
+    assert unknown["aAcc"].value == pytest.approx(np.mean([not item.images for item in made.items]))
+
+
+def test_vmcbench_takes_turns_among_its_kinds() -> None:
+    items = thousand("mini-vmcbench").items
+    assert Counter(item.meta["category"] for item in items) == dict.fromkeys(
+        ("color", "shape", "size", "existence", "location", "direction", "count", "bar"), 125
+    )
+    assert {item.meta["group"] for item in items} == {"general", "reason", "doc"}
+    assert all(len(item.options) == 4 == len(set(item.options.values())) for item in items)
