@@ -64,19 +64,19 @@ def _sizes(here: dict[str, float]) -> str:
 @app.command(name="benchmarks")
 def benchmarks_() -> None:
     """List the benchmarks: items, kinds of answers, where the rows are from."""
-    typer.echo(f"{'benchmark':<18}{'version':>7}{'items':>7}  {'answers':<21}  where from")
+    typer.echo(f"{'benchmark':<21}{'version':>7}{'items':>7}  {'answers':<21}  where from")
     for name, rules in benchmarks.RULES.items():
         version = benchmarks.VERSIONS[name]
         if name in benchmarks.NAMESAKES:
-            kinds = benchmarks.load_benchmark(name, n=1).items[0].kind
-            typer.echo(f"{name:<18}{version:>7}{'any':>7}  {kinds:<21}  generated, {benchmarks.SIZE} by default")
+            kinds = "+".join(dict.fromkeys(item.kind for item in benchmarks.load_benchmark(name, n=10).items))
+            typer.echo(f"{name:<21}{version:>7}{'any':>7}  {kinds:<21}  generated, {benchmarks.SIZE} by default")
             continue
         for variant, sources in rules.SOURCES.items():
             shown = name if variant == next(iter(rules.SOURCES)) else f"  {variant}"
             where = " or ".join(dict.fromkeys(source.id for source in sources))
             splits = "+".join(sources[0].splits)
             items = rules.EXPECTED[variant]["items"]
-            typer.echo(f"{shown:<18}{version:>7}{items:>7}  {'+'.join(rules.KINDS):<21}  {where}, {splits}")
+            typer.echo(f"{shown:<21}{version:>7}{items:>7}  {'+'.join(rules.KINDS):<21}  {where}, {splits}")
     typer.echo("\nThose not generated are fetched from the hub, or read from Parquet files in $LOST_DATA/<name>.")
 
 

@@ -68,7 +68,7 @@ for _ax, _item in zip(_axes[0], _items, strict=False):
     _picture = np.asarray(_item.images[0])
     _side = _picture.shape[0] // 8
     _ax.imshow(_picture)
-    for _token in _item.relevant or ():
+    for _token in (token for token in _item.relevant or () if token < _side**2):  # of the first image
         _ax.add_patch(
             plt.Rectangle(
                 (_token % _side * 8 - 0.5, _token // _side * 8 - 0.5), 8, 8, fill=False, color="white", lw=0.8

@@ -41,7 +41,7 @@ In stages, as LLaVA is trained: the vision tower alone on dense labels ({tower_s
 each object and say how objects lie to one another with the tower frozen ({captions_steps}), then everything on six
 questions per image in one sequence ({instruct_steps}, one batch in eight with the captions first). In the last two
 stages linear read-outs of the residual stream ask each reference ("the red object") what it refers to; they are not
-part of the model. {batch} images a step, AdamW, peak rate {learning_rate}, bf16 autocast.
+part of the model. {mix}{batch} sequences a step, AdamW, peak rate {learning_rate}, bf16 autocast.
 It took {minutes:.0f} minutes on {device}. Scenes are drawn from a seed and split by a hash of their content, so no test
 scene was trained on. Repeat it with
 
@@ -58,6 +58,9 @@ that training never asks, known arithmetic those that it does.
 |---|---|
 {rows}
 """
+
+WIDE = """Three sequences in five are about other pictures: overlapping objects, edited ones, bar charts,
+two or three images at once, or none. """
 
 
 def publish(trainer: Trainer, folder: Path, n: int = 400) -> Path:
@@ -85,6 +88,7 @@ def _examine(trainer: Trainer, folder: Path, n: int) -> None:
     rows = [f"| {kind.replace('_', ' ')} | {e.value:.3f} [{e.low:.3f}, {e.high:.3f}] |" for kind, e in results.items()]
     card = CARD.format(
         **asdict(trainer.recipe),
+        mix=WIDE if trainer.recipe.kinds == "all" else "",
         name=trainer.name,
         words=len(trainer.processor.tokenizer),
         parameters=sum(p.numel() for p in trainer.model.parameters()),

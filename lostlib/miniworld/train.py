@@ -8,6 +8,9 @@ In stages 2 and 3 a linear read-out asks the residual stream what each reference
 colour, shape, size, row and column), and what lies where at the second of two references. Without it, questions about
 two objects stay at chance for hours: a model must find two things and compare them before the first right answer.
 
+A recipe with all kinds of questions mixes in the wider mini world (`topics`): charts, of which a third read-out tells
+the height of a bar, and several images in one sequence.
+
 Step s of a stage sees the train scenes number s*batch ... (s+1)*batch - 1 of that stage's own stream, so a run that is
 stopped and started again sees what an uninterrupted one would have seen.
 """

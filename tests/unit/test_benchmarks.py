@@ -41,9 +41,11 @@ def test_objects_are_where_the_picture_is_not_background(name: str) -> None:
         assert set(item.relevant) <= set(item.objects)
         for number, image in enumerate(item.images):  # tokens are numbered on from image to image
             objects = [token - 64 * number for token in item.objects if token // 64 == number]
+            assert objects
+            if len(objects) == 64:  # a chart full of bars
+                continue
             patches = np.asarray(image, dtype=float).reshape(8, 8, 8, 8, 3).swapaxes(1, 2).reshape(64, -1, 3)
             plain = np.delete(patches, objects, axis=0).reshape(-1, 3)
-            assert 0 < len(objects) < 64
             strange = (np.abs(patches - np.median(plain, axis=0)).max(axis=2) > 30).sum(axis=1)
             assert strange[objects].min() > 0
             assert np.delete(strange, objects).max() < 8  # the soft rim of an object, less than three whole pixels

@@ -118,11 +118,11 @@ def test_every_kind_is_trained_as_it_is_asked() -> None:
     """The benchmarks' prompts are the words of training, so that a model meets no new form in a test."""
     asked = {"mini-3dsrbench": mini.SPACE_KINDS, "mini-mmmu": mini.EXAM_KINDS, "mini-vmcbench": mini.CHOICE_KINDS}
     for name, kinds in asked.items():
+        prompts = [item.prompt.removeprefix("<image> ") for item in lostlib.load_benchmark(name, n=80).items]
         for number, one in enumerate(kinds):
             rng = generator("test", mini.STREAMS[name], number)
             question = case(one, "test", rng).question
             prompt = "".join(finished(question))
-            prompts = [item.prompt.removeprefix("<image> ") for item in lostlib.load_benchmark(name, n=80).items]
             assert prompt in prompts
     assert {*mini.SPACE_KINDS, *mini.EXAM_KINDS, *mini.CHOICE_KINDS, *mini.CHART_KINDS} <= set(TOPIC_OF)
 
@@ -197,7 +197,8 @@ def test_hallusionbench_asks_both_statements_of_both_pictures() -> None:
     assert 0.1 < np.mean([not item.images for item in made.items]) < 0.2
     constant = made.score(made.items, ["yes"] * 1000)
     assert constant["aAcc"].value == pytest.approx(0.5, abs=0.02)
-    assert constant["fAcc"].value == constant["qAcc"].value == 0
+    assert constant["fAcc"].value < 0.005  # the last set may be cut in two
+    assert constant["qAcc"].value < 0.005
     unknown = made.score(made.items, ["unknown"] * 1000)
     assert unknown["aAcc"].value == pytest.approx(np.mean([not item.images for item in made.items]))
 
