@@ -39,6 +39,7 @@ _MODULES = (
     "results",
     "sinks",
     "stats",
+    "teach",
     "zoo",
 )
 
