@@ -231,6 +231,9 @@ def load_model(name: str | Path, device: str = "cpu", dtype: str = "auto", quant
     quantization : transformers quantization config, optional
         Handed on as it is, for example ``transformers.BitsAndBytesConfig(load_in_4bit=True)``; needs accelerate and
         the packages that transformers asks for. AWQ checkpoints carry theirs.
+
+    >>> load_model("mini-llava-1.5")
+    LostModel(mini-llava-1.5, 6 layers, 4 heads, cpu, torch.float32)
     """
     if dtype not in (names := ("auto", *DTYPES)):
         raise ValueError(f"dtype {dtype!r} is not one of {', '.join(names)}{nearest(dtype, names)}")

@@ -14,7 +14,7 @@ from lostlib.teach.outcome import Outcome
 if TYPE_CHECKING:
     from lostlib.models import LostModel
 
-MODEL, BENCHMARK, ITEMS, LAYER = "mini-llava-1.5", "mini-pope", 60, 2
+MODEL, BENCHMARK, ITEMS, LAYER = "mini-llava-1.5", "mini-pope", 40, 2
 
 
 class Change(NamedTuple):

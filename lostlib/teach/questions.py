@@ -92,7 +92,7 @@ READINGS: dict[str, Reading] = {
     "redundant": Reading(
         ("a", "b", "c"), "b",
         "The run changed which image token gets which weight in these layers, and nothing else. Their attention to "
-        "text, the mass on the image as a whole and all earlier layers stayed as learned: nothing was shown about those.",
+        "text, the mass on the image as a whole and all earlier layers stayed as learned: they were not tested.",
         "What exactly did the run change, and what did it leave as learned?",
     ),
     "off-distribution": Reading(
