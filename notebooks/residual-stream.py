@@ -239,20 +239,20 @@ raises_more = ...
 used = ...
 
 # %% tags=["check"]
-teach.check_reading("erank-steps", raises_more, profile)
+teach.check_reading("raises-effective-rank", raises_more, profile)
 
 # %% tags=["check"]
-teach.check_reading("erank-share", used, profile.assign(tokens=rows["tokens"].mean()))
+teach.check_reading("share-of-directions", used, profile.assign(tokens=rows["tokens"].mean()))
 
 # %% tags=["solution", "hide-cell"]
 _steps = profile["mean"].diff()  # from each position to the next: attention, FFN, attention, ...
 raises_more = "attention" if _steps[1::2].sum() > _steps[2::2].sum() else "FFN"
-teach.check_reading("erank-steps", raises_more, profile)
+teach.check_reading("raises-effective-rank", raises_more, profile)
 
 # %% tags=["solution", "hide-cell"]
 _highest = profile["mean"].max() / rows["tokens"].mean()
 used = "less than a fifth" if _highest < 1 / 5 else "about a half" if _highest < 3 / 4 else "nearly all"
-teach.check_reading("erank-share", used, profile.assign(tokens=rows["tokens"].mean()))
+teach.check_reading("share-of-directions", used, profile.assign(tokens=rows["tokens"].mean()))
 
 # %% [markdown]
 # ### Exercise 2: write the effective rank
@@ -339,4 +339,5 @@ teach.check_participation_ratio(my_participation_ratio)
 
 # %% tags=["hide-input"]
 print(results.sources([answered, table]))
+report.say("seconds_residual_stream", sum(t.about["seconds"] for t in [answered, table]))
 report.provenance([answered.manifest, table.manifest])

@@ -568,13 +568,13 @@ from lostlib import teach
 free_from = ...
 
 # %% tags=["check"]
-teach.check_reading("free-from", free_from, where[where["benchmark"] == _names[0]])
+teach.check_reading("no-cost-from-layer", free_from, where[where["benchmark"] == _names[0]])
 
 # %% tags=["solution", "hide-cell"]
 _upper = where[(where["benchmark"] == _names[0]) & (where["kind"] == "this layer and all above")]
 _free = _upper[_upper["high"] >= 0]["layer"]  # whose interval reaches zero
 free_from = str(_free.iloc[0]) if len(_free) else "none"
-teach.check_reading("free-from", free_from, where[where["benchmark"] == _names[0]])
+teach.check_reading("no-cost-from-layer", free_from, where[where["benchmark"] == _names[0]])
 
 # %% [markdown]
 # ### Exercise 2: write token mixing entropy
@@ -683,19 +683,20 @@ follows = ...
 run = ...
 
 # %% tags=["check"]
-teach.check_reading("redundant", follows)
+teach.check_reading("what-follows", follows)
 
 # %% tags=["check"]
-teach.check_reading("off-distribution", run)
+teach.check_reading("which-run-tells", run)
 
 # %% tags=["solution", "hide-cell"]
 follows = "b"
-teach.check_reading("redundant", follows)
+teach.check_reading("what-follows", follows)
 
 # %% tags=["solution", "hide-cell"]
 run = "permuted"
-teach.check_reading("off-distribution", run)
+teach.check_reading("which-run-tells", run)
 
 # %% tags=["hide-input"]
 print(results.sources(_kept))
+report.say("seconds_rq3", sum(t.about["seconds"] for t in _kept))
 report.provenance([t.manifest for t in _kept])

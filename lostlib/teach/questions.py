@@ -61,13 +61,13 @@ def _free_from(where: pd.DataFrame) -> str:
 
 
 READINGS: dict[str, Reading] = {
-    "erank-steps": Reading(
+    "raises-effective-rank": Reading(
         ("attention", "FFN"), _steps,
         "Summed over the layers, this module's updates raise the effective rank more. That is not yet innovation: "
         "energy can be spread over directions that were there already, so the next chapter needs a second part.",
         "Compare the steps from a circle to the next square with those from a square to the next circle.",
     ),
-    "erank-share": Reading(
+    "share-of-directions": Reading(
         SHARES, _share,
         "As many directions as tokens are there in exact arithmetic, but a few of them hold most of the energy.",
         "Divide the highest point of the curve by the number of tokens.",
@@ -77,31 +77,31 @@ READINGS: dict[str, Reading] = {
         "RID adds three parts of different kinds; two updates of one RID can be new in different ways.",
         "Find the longest segment of this bar.",
     ),
-    "tall": Reading(
+    "always-zero": Reading(
         ("delta_s", "delta_d_column", "delta_d_row"), "delta_d_row",
         "With more independent tokens than dimensions every direction is taken: nothing can be new in the row space. "
         "In the mini model it is the other way round. Numbers of models with different S and H do not compare.",
         "Which of the two projectors is the identity when the rows of X span the whole hidden space?",
     ),
-    "free-from": Reading(
+    "no-cost-from-layer": Reading(
         lambda where: (*dict.fromkeys(str(layer) for layer in where["layer"]), "none"), _free_from,
         "From there on it does not matter which image token gets which weight, in this benchmark: what the answer "
         "needs has been fetched. Redundant here is not useless everywhere.",
         "Follow the line “this layer and all above” from the right until an interval leaves zero.",
     ),
-    "redundant": Reading(
+    "what-follows": Reading(
         ("a", "b", "c"), "b",
         "The run changed which image token gets which weight in these layers, and nothing else. Their attention to "
         "text, the mass on the image as a whole and all earlier layers stayed as learned: they were not tested.",
         "What exactly did the run change, and what did it leave as learned?",
     ),
-    "off-distribution": Reading(
+    "which-run-tells": Reading(
         ("more items", "another seed", "permuted"), "permuted",
         "Shuffled rows hold the very numbers of the learned rows, so they look as usual but for their places. More "
         "items or seeds make the same interval narrower and leave both readings open.",
         "Which run removes the unusual look and keeps the loss of place?",
     ),
-    "smallest-hidden": Reading(
+    "smallest-hidden-size": Reading(
         (), 400,
         "phi is at most the square root of H: a token whose whole energy lies in one dimension. A threshold that is "
         "carried over from a large model can be out of reach in a small one, so give tau as a share of the energy.",
@@ -113,10 +113,10 @@ READINGS: dict[str, Reading] = {
 def check_reading(question: str, answer: Any, data: pd.DataFrame | pd.Series | None = None) -> Outcome:
     """Check the answer to a question of `READINGS`; `data` is what the figure shows.
 
-    >>> print(check_reading("tall", ...))
-    ○ tall: not yet
+    >>> print(check_reading("always-zero", ...))
+    ○ Always zero: not yet
         Answer with one of: 'delta_s', 'delta_d_column', 'delta_d_row'
-    >>> check_reading("tall", "delta_s").state
+    >>> check_reading("always-zero", "delta_s").state
     'failed'
     """
     if question not in READINGS:
@@ -124,16 +124,17 @@ def check_reading(question: str, answer: Any, data: pd.DataFrame | pd.Series | N
     asked = READINGS[question]
     options = asked.options(data) if callable(asked.options) else asked.options
     expected = f"Answer with one of: {', '.join(map(repr, options))}" if options else "Answer with a number."
+    title = question.replace("-", " ").capitalize()
     if unanswered(answer):
-        return Outcome(question, "not yet", why=expected)
+        return Outcome(title, "not yet", why=expected)
     if options and answer not in options:
         return Outcome(
             question, "failed", failed=f"{answer!r} is no answer{nearest(answer, map(str, options))}", why=expected
         )
     right = asked.right(data) if callable(asked.right) else asked.right
     if answer != right:
-        return Outcome(question, "failed", failed=f"{answer!r} is not it", why=f"Look again: {asked.hint}")
-    return Outcome(question, "passed", (f"{answer!r}",), why=asked.why)
+        return Outcome(title, "failed", failed=f"{answer!r} is not it", why=f"Look again: {asked.hint}")
+    return Outcome(title, "passed", (f"{answer!r}",), why=asked.why)
 
 
 def check_predictions(experiment: str, predictions: Mapping[str, Any]) -> Outcome:

@@ -206,14 +206,14 @@ WHERE = pd.DataFrame(
     }
 )
 DATA = {
-    "erank-steps": (PROFILE, "attention"),
-    "erank-share": (PROFILE, "less than a fifth"),
+    "raises-effective-rank": (PROFILE, "attention"),
+    "share-of-directions": (PROFILE, "less than a fifth"),
     "largest-part": (pd.Series({"delta_s": 0.3, "delta_d_row": 0.1}), "delta_s"),
-    "tall": (None, "delta_d_row"),
-    "free-from": (WHERE, "2"),
-    "redundant": (None, "b"),
-    "off-distribution": (None, "permuted"),
-    "smallest-hidden": (None, 400),
+    "always-zero": (None, "delta_d_row"),
+    "no-cost-from-layer": (WHERE, "2"),
+    "what-follows": (None, "b"),
+    "which-run-tells": (None, "permuted"),
+    "smallest-hidden-size": (None, 400),
 }
 
 
@@ -233,8 +233,8 @@ def test_readings(question):
 
 
 def test_an_unknown_question_is_an_authors_error():
-    with pytest.raises(ValueError, match="'tall'"):
-        teach.check_reading("tal", 1)
+    with pytest.raises(ValueError, match="'always-zero'"):
+        teach.check_reading("always-zer", 1)
     with pytest.raises(ValueError, match="'layers'"):
         teach.check_predictions("layer", {})
 
@@ -263,7 +263,7 @@ def test_without_torch_checks_say_so():
     changes = ("scale", "sign", "elsewhere", "wider")
     script = (
         "import sys; sys.modules['torch'] = None; from lostlib import teach\n"
-        "print(teach.check_effective_rank(lambda X: 1.0).state, teach.check_reading('redundant', 'b').state,\n"
+        "print(teach.check_effective_rank(lambda X: 1.0).state, teach.check_reading('what-follows', 'b').state,\n"
         f"      teach.check_predictions('sink-value', dict.fromkeys({changes}, 'stays')).state,\n"
         "      teach.try_attention_replacement(lambda w, b: w).state)"
     )
