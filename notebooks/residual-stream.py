@@ -305,7 +305,8 @@ teach.check_predictions("spectrum", predictions)
 
 # %% tags=["solution", "hide-cell"]
 predictions = {"larger": "stays", "twice": "stays", "spike": "falls", "noise": "rises", "average": "falls"}
-# Complexity sees the shape of the spectrum and nothing else. Noise has the highest: it is not the same as information.
+# Complexity sees the shape of the spectrum and nothing else.
+# Noise has the highest: it is not the same as information.
 teach.check_predictions("spectrum", predictions)
 
 # %% [markdown]
@@ -329,10 +330,8 @@ teach.check_participation_ratio(my_participation_ratio)
 
 # %% tags=["solution", "hide-cell"]
 def my_participation_ratio(X):
-    gram = (
-        X @ X.T
-    )  # its eigenvalues are the lambdas: the trace is their sum, the squared entries add up to their squares
-    return np.trace(gram) ** 2 / np.sum(gram**2)
+    gram = X @ X.T  # its eigenvalues are the lambdas; the trace is their sum
+    return np.trace(gram) ** 2 / np.sum(gram**2)  # the squared entries add up to the sum of their squares
 
 
 teach.check_participation_ratio(my_participation_ratio)

@@ -412,7 +412,8 @@ teach.check_predictions("innovation", predictions)
 
 # %% tags=["solution", "hide-cell"]
 predictions = {"half": "falls", "turned": "stays", "noise": "rises", "larger": "stays"}
-# RID knows neither basis nor unit, but it does know how large an update is beside its stream: compare at equal size.
+# RID knows neither basis nor unit, but it knows how large an update is
+# beside its stream: compare at equal size.
 teach.check_predictions("innovation", predictions)
 
 # %% [markdown]

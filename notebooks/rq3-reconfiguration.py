@@ -629,7 +629,8 @@ teach.check_predictions("layers", predictions)
 
 # %% tags=["solution", "hide-cell"]
 predictions = {"lower": "falls", "upper": "stays", "last": "stays", "text": "falls"}
-# What the question needs is fetched early, by the question's own tokens, and handed on in text.
+# What the question needs is fetched early, by the question's own tokens,
+# and handed on in text.
 teach.check_predictions("layers", predictions)
 
 # %% [markdown]
@@ -655,7 +656,7 @@ teach.try_attention_replacement(my_attention)
 
 # %% tags=["solution", "hide-cell"]
 def my_attention(weights, block):
-    # all of a row's mass on the image goes to the image token that had the largest weight
+    # a row's mass on the image goes to the image token with the largest weight
     inside = np.where(block, weights, -1)
     largest = (inside == inside.max(axis=-1, keepdims=True)) & block
     mass = np.where(block, weights, 0).sum(axis=-1, keepdims=True)
