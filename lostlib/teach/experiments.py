@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lostlib.teach.code import check_attention_replacement, normal, rotation, sink_stream
-from lostlib.teach.outcome import Outcome
+from lostlib.teach.outcome import Outcome, Raised, Student, Unanswered
 
 if TYPE_CHECKING:
     from lostlib.models import LostModel
@@ -181,21 +181,27 @@ def try_attention_replacement(function: Any) -> Outcome:
     if not checked:
         return checked
     try:
-        change = _paired(_own_attention(function))
+        change = _paired(_own_attention(Student(function)))
+    except (Raised, Unanswered) as error:
+        return Outcome(
+            "Your own attention in the model", "failed", checked.passed, "the model can answer with it", f"{error}"
+        )
     except ImportError as error:
         return Outcome(checked.title, "not here", why=f"{error.name} is not installed: pip install 'lostlib[measure]'")
     said = f"{ITEMS} questions of {BENCHMARK}: {change}, it {change.kind}"
     return Outcome("Your own attention in the model", "passed", (*checked.passed, said))
 
 
-def _own_attention(function: Callable[[np.ndarray, np.ndarray], Any]) -> np.ndarray:
+def _own_attention(student: Student) -> np.ndarray:
     import torch
 
     from lostlib.attention import Rows, Run, running
 
     def edit(probs: torch.Tensor, scores: torch.Tensor, rows: Rows) -> torch.Tensor:
         block = (rows.visual[:, None, None, :] & rows.visible)[:, 0].numpy()  # (B, Q, K)
-        new = [np.asarray(function(w.double().numpy(), b)) for w, b in zip(probs, block, strict=True)]
+        new = [student.array(w.double().numpy(), b) for w, b in zip(probs, block, strict=True)]
+        if wrong := [x.shape for x in new if x.shape != probs.shape[1:]]:
+            raise Raised(f"for weights of shape {tuple(probs.shape[1:])} it gave back an array of shape {wrong[0]}")
         return torch.from_numpy(np.stack(new)).to(probs.dtype)
 
     with running(Run(mini(), edits=[edit])):

@@ -127,7 +127,7 @@ def check_reading(question: str, answer: Any, data: pd.DataFrame | pd.Series | N
     title = question.replace("-", " ").capitalize()
     if unanswered(answer):
         return Outcome(title, "not yet", why=expected)
-    if options and answer not in options:
+    if not isinstance(answer, str | int | float) or (options and answer not in options):
         return Outcome(
             question, "failed", failed=f"{answer!r} is no answer{nearest(answer, map(str, options))}", why=expected
         )
@@ -137,7 +137,7 @@ def check_reading(question: str, answer: Any, data: pd.DataFrame | pd.Series | N
     return Outcome(title, "passed", (f"{answer!r}",), why=asked.why)
 
 
-def check_predictions(experiment: str, predictions: Mapping[str, Any]) -> Outcome:
+def check_predictions(experiment: str, predictions: Any) -> Outcome:
     """Run an experiment of `EXPERIMENTS` once everything is predicted, and set each prediction beside what happens.
 
     `predictions` has for each change `"falls"`, `"stays"` or `"rises"`. It stays when the 95 % interval of the change
@@ -152,9 +152,11 @@ def check_predictions(experiment: str, predictions: Mapping[str, Any]) -> Outcom
             f"no experiment {experiment!r}; there are {', '.join(EXPERIMENTS)}{nearest(experiment, EXPERIMENTS)}"
         )
     title, changes, run = EXPERIMENTS[experiment]
+    if not isinstance(predictions, Mapping):
+        predictions = dict.fromkeys(changes, None if unanswered(predictions) else predictions)
     if missing := [name for name in changes if unanswered(predictions.get(name))]:
         return Outcome(title, "not yet", why=f"Predict 'falls', 'stays' or 'rises' for: {', '.join(missing)}")
-    if wrong := [name for name in changes if predictions[name] not in ANSWERS]:
+    if wrong := [name for name in changes if str(predictions[name]) not in ANSWERS]:
         given = predictions[wrong[0]]
         why = f"Predict one of: {', '.join(ANSWERS)}{nearest(given, ANSWERS)}"
         return Outcome(title, "failed", failed=f"{wrong[0]}: {given!r} is no prediction", why=why)

@@ -283,3 +283,26 @@ def test_a_students_own_attention_answers():
     assert "40 questions of mini-pope" in outcome.passed[-1]
     assert "it falls" in outcome.passed[-1]
     assert teach.try_attention_replacement(...).state == "not yet"
+
+
+def test_a_rule_that_only_works_on_small_matrices_is_told_so():
+    def brittle(weights, block):
+        if weights.shape[-1] > 20:
+            raise IndexError("only small ones")
+        return uniform(weights, block)
+
+    outcome = teach.try_attention_replacement(brittle)
+    assert outcome.state == "failed"
+    assert "only small ones" in outcome.why
+    wrong_shape = teach.try_attention_replacement(lambda w, b: uniform(w, b)[..., :20])
+    assert "it gave back an array of shape" in wrong_shape.why
+
+
+@pytest.mark.parametrize("answer", [[1], {}, np.ones(3), len, np.float64(3), "x"], ids=repr)
+def test_no_answer_raises(answer):
+    assert teach.check_reading("always-zero", answer).state == "failed"
+    assert teach.check_reading("smallest-hidden-size", answer).state == "failed"
+    assert teach.check_predictions("sink-value", answer).state in ("failed", "not yet")
+    changes = ("scale", "sign", "elsewhere", "wider")
+    assert teach.check_predictions("sink-value", dict.fromkeys(changes, answer)).state == "failed"
+    assert teach.check_predictions("sink-value", ...).state == "not yet"
