@@ -14,6 +14,7 @@ NOTEBOOKS = [f"{RUN}/{chapter}.ipynb" for chapter in CHAPTERS]
 PAGES = ["_config.yml", "_toc.yml"] + sorted(
     path.as_posix() for path in Path("book").rglob("*") if path.is_file() and path.suffix != ".pyc"
 )
+LIBRARY = sorted(path.as_posix() for path in Path("lostlib").rglob("*.py"))  # the API reference is made of it
 CARDS = sorted(path.as_posix() for path in Path("data/models").glob("*/README.md"))
 LOCK = [path for path in ["requirements.lock"] if Path(path).exists()]
 
@@ -41,7 +42,7 @@ rule chapter:
     shell: "{PYTHON} tools/run_chapter.py {input.source} {output.notebook} '{params.given}'"
 
 rule html:
-    input: LOCK, PAGES, CARDS, NOTEBOOKS, tool="tools/build_book.py"
+    input: LOCK, PAGES, LIBRARY, CARDS, NOTEBOOKS, tool="tools/build_book.py"
     output: "_build/html/index.html"
     shell: "{PYTHON} {input.tool}"
 

@@ -42,6 +42,7 @@ _MODULES = (
     "sinks",
     "spans",
     "stats",
+    "teach",
     "updates",
     "zoo",
 )

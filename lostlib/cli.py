@@ -1,4 +1,4 @@
-"""The command line: `lostlib models | benchmarks | run | train | check`."""
+"""The command line: `lostlib models | benchmarks | run | train | check | students`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pandas as pd
 import typer
 
 from lostlib import benchmarks, paths, results, stats, zoo
+from lostlib import students as editions
 from lostlib.modelchoice import ModelChoice
 
 app = typer.Typer(
@@ -200,6 +201,22 @@ def check(
         typer.echo(f"{'same' if verdict.agrees else 'DIFFERS':<8}{path.relative_to(folder)}: {verdict.text}")
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def students(
+    out: Annotated[Path, typer.Argument(help="Folder to write to; made if it is not there.")],
+    chapters: Annotated[Path, typer.Option(help="Folder of executed chapters.")] = editions.CHAPTERS,
+    replace: Annotated[bool, typer.Option("--replace", help="Write over notebooks that are there.")] = False,
+) -> None:
+    """Write the chapters for a class: OUT/exercises/*.ipynb without solutions, OUT/solutions/*.ipynb with them."""
+    try:
+        for path in editions.write(out, chapters, replace):
+            typer.echo(path)
+    except (ValueError, OSError) as error:
+        raise _stop(error) from None
+    typer.echo(f"\nHand out {out / 'exercises'} and keep {out / 'solutions'}.")
+    typer.echo(f"Students need lostlib installed and start with: jupyter lab {out / 'exercises'}")
 
 
 if __name__ == "__main__":

@@ -260,6 +260,9 @@ def load_model(
         For Qwen2.5-VL, which sees a picture at its own size: smaller and larger pictures are scaled to these areas; a
         visual token is 28 x 28 pixels. The checkpoint's own maximum, 12,845,056 pixels or 16,384 tokens, is more than
         eager attention has room for; 1,003,520 is 1,280 tokens.
+
+    >>> load_model("mini-llava-1.5")
+    LostModel(mini-llava-1.5, 6 layers, 4 heads, cpu, torch.float32)
     """
     given = {"revision": revision, "dtype": dtype, "min_pixels": min_pixels, "max_pixels": max_pixels}
     choice = ModelChoice.parse(name, **given)

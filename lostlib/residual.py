@@ -63,6 +63,13 @@ def watch(model: Any, layers: list[int] | None = None, each: Visitor | None = No
     ------
     Stream
         ``stream[layer].resid_pre``, ``.attn_out``, ``.resid_mid``, ``.mlp_out``, ``.resid_post``: (B, S, H).
+
+    >>> import lostlib
+    >>> m, b = lostlib.load_model("mini-llava-1.5"), lostlib.load_benchmark("mini-pope", n=1)
+    >>> with watch(m, layers=[2]) as stream:
+    ...     _ = m.forward(m.encode(b.items))
+    >>> (stream[2].resid_mid - stream[2].resid_pre - stream[2].attn_out).abs().max().item() < 1e-5
+    True
     """
     chosen = range(model.n_layers) if layers is None else layers
     if bad := [i for i in chosen if not 0 <= i < model.n_layers]:

@@ -220,7 +220,11 @@ PRESETS = {
 
 
 def settings(preset: str | None = None, **explicit: float | str | None) -> Preset:
-    """A preset (`paper` by default) with explicit values in place of its own; None means not given."""
+    """A preset (`paper` by default) with explicit values in place of its own; None means not given.
+
+    >>> settings("official_code", rho=0.8).p, settings("official_code", rho=0.8).rho
+    (0.4, 0.8)
+    """
     if preset is not None and preset not in PRESETS:
         raise ValueError(f"preset={preset!r} is not one of {', '.join(PRESETS)}{nearest(preset, PRESETS)}")
     given = {name: value for name, value in explicit.items() if value is not None}

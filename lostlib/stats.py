@@ -29,7 +29,11 @@ class Estimate(NamedTuple):
 
 
 def cluster_sums(values: ArrayLike, clusters: ArrayLike) -> NDArray[np.float64]:
-    """The sum of the values of each cluster, clusters in sorted order."""
+    """The sum of the values of each cluster, clusters in sorted order.
+
+    >>> cluster_sums([1, 0, 1], ["b", "a", "b"]).tolist()
+    [0.0, 2.0]
+    """
     _, index = np.unique(np.asarray(clusters), return_inverse=True)
     return np.bincount(index, weights=np.asarray(values, dtype=np.float64)).astype(np.float64)
 
@@ -39,6 +43,9 @@ def ratio(numerators: ArrayLike, denominators: ArrayLike, clusters: ArrayLike, s
 
     When every cluster has the same ratio (all right, all wrong), resampling cannot show any uncertainty; the interval
     is then the exact binomial one with as many trials as clusters. An empty denominator gives nan.
+
+    >>> print(ratio([1, 1, 1, 1], [1, 1, 1, 1], ["a", "b", "c", "d"]))
+    1.000 [0.398, 1.000]
     """
     tops, bottoms = cluster_sums(numerators, clusters), cluster_sums(denominators, clusters)
     tops, bottoms = tops[bottoms > 0], bottoms[bottoms > 0]
@@ -55,7 +62,16 @@ def ratio(numerators: ArrayLike, denominators: ArrayLike, clusters: ArrayLike, s
 
 
 def mean(values: ArrayLike, clusters: ArrayLike | None = None, seed: int = 0) -> Estimate:
-    """The mean over items, clustered (each item its own cluster by default). For shares and for metrics alike."""
+    """The mean over items, clustered (each item its own cluster by default). For shares and for metrics alike.
+
+    Questions about one picture tend to be right or wrong together, which widens the interval:
+
+    >>> right = [1, 1, 0, 0, 1, 1, 0, 0]
+    >>> print(mean(right))
+    0.500 [0.125, 0.875]
+    >>> print(mean(right, clusters=["a", "a", "b", "b", "c", "c", "d", "d"]))
+    0.500 [0.000, 1.000]
+    """
     values = np.asarray(values, dtype=np.float64)
     own = np.arange(len(values)) if clusters is None else np.asarray(clusters)
     if len(values) and np.ptp(values) == 0 and values[0] not in (0.0, 1.0):
@@ -64,7 +80,11 @@ def mean(values: ArrayLike, clusters: ArrayLike | None = None, seed: int = 0) ->
 
 
 def difference(after: ArrayLike, before: ArrayLike, clusters: ArrayLike | None = None, seed: int = 0) -> Estimate:
-    """mean(after - before) over the same items in the same order, with a paired bootstrap over clusters."""
+    """mean(after - before) over the same items in the same order, with a paired bootstrap over clusters.
+
+    >>> print(difference([1, 0, 0, 0, 1, 0], [1, 1, 1, 1, 1, 0]))
+    -0.500 [-0.833, -0.167]
+    """
     after, before = np.asarray(after, dtype=np.float64), np.asarray(before, dtype=np.float64)
     if after.shape != before.shape:
         raise ValueError(
@@ -198,6 +218,11 @@ def summary(frame: pd.DataFrame, by: list[str], values: list[str] | str, seed: i
 
     Rows of one item in one group (its layers, say) are averaged first; the bootstrap then resamples clusters of items.
     Columns: the `by` columns, value (the name of what is averaged), mean, low, high, items.
+
+    >>> rows = pd.DataFrame({"item": ["a", "a", "b", "b"], "cluster": ["a", "a", "b", "b"], "layer": [0, 1, 0, 1],
+    ...                      "rid": [0.1, 0.2, 0.3, 0.4]})
+    >>> summary(rows, ["layer"], "rid")[["layer", "value", "mean", "items"]].round(2).to_dict("list")
+    {'layer': [0, 1], 'value': ['rid', 'rid'], 'mean': [0.2, 0.3], 'items': [2, 2]}
     """
     names = [values] if isinstance(values, str) else values
     rows = []
@@ -211,7 +236,13 @@ def summary(frame: pd.DataFrame, by: list[str], values: list[str] | str, seed: i
 
 
 def contrast(frame: pd.DataFrame, value: str, after: dict[str, str], before: dict[str, str], seed: int = 0) -> Estimate:
-    """Paired difference of a value between two kinds of rows of the same items, e.g. module attn against module ffn."""
+    """Paired difference of a value between two kinds of rows of the same items, e.g. module attn against module ffn.
+
+    >>> rows = pd.DataFrame({"item": ["a", "a", "b", "b"], "cluster": ["a", "a", "b", "b"],
+    ...                      "module": ["attn", "ffn"] * 2, "rid": [0.3, 0.1, 0.5, 0.3]})
+    >>> print(contrast(rows, "rid", {"module": "attn"}, {"module": "ffn"}))
+    0.200 [0.200, 0.200]
+    """
     sides = []
     for wanted in (after, before):
         chosen = frame[np.logical_and.reduce([frame[column] == name for column, name in wanted.items()])]

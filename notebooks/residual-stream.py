@@ -216,6 +216,127 @@ report.figure(
 # - **A small world.** This model has seen coloured shapes and nothing else. What holds here need not hold in a large
 #   model; the same chapter runs on one by changing a parameter.
 
+# %% [markdown]
+# ## Exercises
+#
+# Replace the dots, run the cell, then run the check below it. A check never looks at how you do it, only at what comes out;
+# it can be run as often as you like.
+
+# %%
+from lostlib import teach
+
+# %% [markdown]
+# ### Exercise 1: read the figure
+#
+# *Objective:* read complexity off a curve · *Minutes:* 3 · *Difficulty:* easy
+#
+# In {numref}`fig-erank` a step from a circle to the next square is attention's, a step from a square to the next circle is the
+# FFN's. Which of the two, `"attention"` or `"FFN"`, raises the effective rank more in all? And how much of what the tokens could
+# span is used where the curve is highest: `"less than a fifth"`, `"about a half"` or `"nearly all"`?
+
+# %% tags=["exercise"]
+raises_more = ...
+used = ...
+
+# %% tags=["check"]
+teach.check_reading("raises-effective-rank", raises_more, profile)
+
+# %% tags=["check"]
+teach.check_reading("share-of-directions", used, profile.assign(tokens=rows["tokens"].mean()))
+
+# %% tags=["solution", "hide-cell"]
+_steps = profile["mean"].diff()  # from each position to the next: attention, FFN, attention, ...
+raises_more = "attention" if _steps[1::2].sum() > _steps[2::2].sum() else "FFN"
+teach.check_reading("raises-effective-rank", raises_more, profile)
+
+# %% tags=["solution", "hide-cell"]
+_highest = profile["mean"].max() / rows["tokens"].mean()
+used = "less than a fifth" if _highest < 1 / 5 else "about a half" if _highest < 3 / 4 else "nearly all"
+teach.check_reading("share-of-directions", used, profile.assign(tokens=rows["tokens"].mean()))
+
+# %% [markdown]
+# ### Exercise 2: write the effective rank
+#
+# *Objective:* turn a formula into code and know what it ignores · *Minutes:* 10 · *Difficulty:* medium
+#
+# Write {eq}`eq-erank` for one matrix of shape $(S, H)$. Before you do: which of these leave the effective rank as it is: a rotation
+# of the hidden space, another order of the tokens, another scale, a row of zeros, the transpose? The check tries them all.
+
+
+# %% tags=["exercise"]
+def my_erank(X):
+    """The effective rank of a numpy array X of shape (S, H)."""
+    ...
+
+
+# %% tags=["check"]
+teach.check_effective_rank(my_erank)
+
+
+# %% tags=["solution", "hide-cell"]
+def my_erank(X):
+    sigma = np.linalg.svd(X, compute_uv=False)
+    p = sigma / sigma.sum()
+    p = p[p > 0]  # 0 ln 0 is 0
+    return np.exp(-np.sum(p * np.log(p)))
+
+
+teach.check_effective_rank(my_erank)
+
+# %% [markdown]
+# ### Exercise 3: change the stream and predict
+#
+# *Objective:* tell which changes complexity sees · *Minutes:* 8 · *Difficulty:* medium
+#
+# Take the residual stream of one question in the middle of the mini model. Predict for each change whether its effective rank
+# `"falls"`, `"stays"` or `"rises"`; the check then makes the changes and shows what happens.
+#
+# - `larger`: all numbers times seven
+# - `twice`: every token stands there twice
+# - `spike`: a single entry becomes a thousand times as large as any other
+# - `noise`: Gaussian noise of the stream's own norm is added
+# - `average`: every token becomes the mean of all tokens
+
+# %% tags=["exercise"]
+predictions = {"larger": ..., "twice": ..., "spike": ..., "noise": ..., "average": ...}
+
+# %% tags=["check"]
+teach.check_predictions("spectrum", predictions)
+
+# %% tags=["solution", "hide-cell"]
+predictions = {"larger": "stays", "twice": "stays", "spike": "falls", "noise": "rises", "average": "falls"}
+# Complexity sees the shape of the spectrum and nothing else.
+# Noise has the highest: it is not the same as information.
+teach.check_predictions("spectrum", predictions)
+
+# %% [markdown]
+# ### Exercise 4: another measure, the same questions
+#
+# *Objective:* carry properties over to a measure you have not met · *Minutes:* 10 · *Difficulty:* hard
+#
+# Physicists count directions by the *participation ratio* $(\sum_i \lambda_i)^2 / \sum_i \lambda_i^2$ with $\lambda_i = \sigma_i^2$.
+# Write it. Which properties of the effective rank do you expect it to share? Can you do without a singular value decomposition?
+
+
+# %% tags=["exercise"]
+def my_participation_ratio(X):
+    """The participation ratio of a numpy array X of shape (S, H)."""
+    ...
+
+
+# %% tags=["check"]
+teach.check_participation_ratio(my_participation_ratio)
+
+
+# %% tags=["solution", "hide-cell"]
+def my_participation_ratio(X):
+    gram = X @ X.T  # its eigenvalues are the lambdas; the trace is their sum
+    return np.trace(gram) ** 2 / np.sum(gram**2)  # the squared entries add up to the sum of their squares
+
+
+teach.check_participation_ratio(my_participation_ratio)
+
 # %% tags=["hide-input"]
 print(results.sources([answered, table]))
+report.say("seconds_residual_stream", sum(t.about["seconds"] for t in [answered, table]))
 report.provenance([answered.manifest, table.manifest])

@@ -304,6 +304,145 @@ report.table(
 #   be what separates signal from noise.
 # - **One small model.** It was trained on one synthetic world, from one seed.
 
+# %% [markdown]
+# ## Exercises
+#
+# Replace the dots, run the cell, then run the check below it. A check never looks at how you do it, only at what comes out;
+# it can be run as often as you like.
+
+# %%
+import numpy as np
+
+from lostlib import teach
+
+# %% [markdown]
+# ### Exercise 1: read the figure
+#
+# *Objective:* see what a sum hides · *Minutes:* 3 · *Difficulty:* easy
+#
+# Two updates can have a large RID for different reasons. Which part is the largest in the bar of Noise Δ in {numref}`fig-parts`:
+# `"delta_s"` (complexity), `"delta_d_column"` (tokens) or `"delta_d_row"` (directions)?
+
+# %% tags=["exercise"]
+largest = ...
+
+# %% tags=["check"]
+teach.check_reading("largest-part", largest, parts.loc["Noise Δ"])
+
+# %% tags=["solution", "hide-cell"]
+largest = parts.loc["Noise Δ"].idxmax()
+teach.check_reading("largest-part", largest, parts.loc["Noise Δ"])
+
+# %% [markdown]
+# ### Exercise 2: write Noise Δ
+#
+# *Objective:* build a control that differs in one thing only · *Minutes:* 8 · *Difficulty:* easy
+#
+# A control should be like the real thing in all but one respect. Write the update that knows nothing: Gaussian noise with the
+# shape and the Frobenius norm of the true update, the same for the same seed.
+
+
+# %% tags=["exercise"]
+def my_noise(update, seed):
+    """Gaussian noise of the shape and Frobenius norm of `update`, a numpy array (S, H)."""
+    ...
+
+
+# %% tags=["check"]
+teach.check_noise_update(my_noise)
+
+
+# %% tags=["solution", "hide-cell"]
+def my_noise(update, seed):
+    noise = np.random.default_rng(seed).normal(size=update.shape)
+    return noise * np.linalg.norm(update) / np.linalg.norm(noise)
+
+
+teach.check_noise_update(my_noise)
+
+# %% [markdown]
+# ### Exercise 3: write RID
+#
+# *Objective:* implement a definition with two projectors · *Minutes:* 20 · *Difficulty:* hard
+#
+# Write the three parts of {eq}`eq-rid` for two matrices of shape $(S, H)$. Count as rank the singular values above
+# $\max(S, H)\,\varepsilon\,\sigma_1$ with `np.finfo(float).eps`. Predict first: which part stays zero when an update only mixes
+# tokens, $X' = A X$?
+
+
+# %% tags=["exercise"]
+def my_rid(X, X_new):
+    """The parts (delta_s, delta_d_column, delta_d_row) for numpy arrays of shape (S, H)."""
+    ...
+
+
+# %% tags=["check"]
+teach.check_rid(my_rid)
+
+
+# %% tags=["solution", "hide-cell"]
+def my_rid(X, X_new):
+    def erank(A):
+        p = np.linalg.svd(A, compute_uv=False)
+        p = p[p > 0] / p.sum()
+        return np.exp(-np.sum(p * np.log(p)))
+
+    U, sigma, Vt = np.linalg.svd(X, full_matrices=False)
+    r = np.sum(sigma > max(X.shape) * np.finfo(float).eps * sigma[0])
+    column = X_new - U[:, :r] @ (U[:, :r].T @ X_new)  # what lies outside of X's combinations of tokens
+    row = X_new - (X_new @ Vt[:r].T) @ Vt[:r]  # what lies outside of X's directions
+    size = 2 * np.linalg.norm(X_new)
+    delta_s = abs(erank(X_new) - erank(X)) / min(X.shape)
+    return delta_s, np.linalg.norm(column) / size, np.linalg.norm(row) / size
+
+
+teach.check_rid(my_rid)
+
+# %% [markdown]
+# ### Exercise 4: change the update and predict
+#
+# *Objective:* know what RID depends on · *Minutes:* 8 · *Difficulty:* medium
+#
+# Take attention's update in a middle layer of the mini model, for one question. Does its RID fall, stay or rise when
+#
+# - `half`: the update is only half as large
+# - `turned`: the hidden space is rotated, before and after the update
+# - `noise`: Gaussian noise of the same size stands in its place
+# - `larger`: the stream is a hundred times as large, before and after
+#
+# Answer with `"falls"`, `"stays"` or `"rises"`.
+
+# %% tags=["exercise"]
+predictions = {"half": ..., "turned": ..., "noise": ..., "larger": ...}
+
+# %% tags=["check"]
+teach.check_predictions("innovation", predictions)
+
+# %% tags=["solution", "hide-cell"]
+predictions = {"half": "falls", "turned": "stays", "noise": "rises", "larger": "stays"}
+# RID knows neither basis nor unit, but it knows how large an update is
+# beside its stream: compare at equal size.
+teach.check_predictions("innovation", predictions)
+
+# %% [markdown]
+# ### Exercise 5: a longer prompt
+#
+# *Objective:* say what a measure can show before measuring · *Minutes:* 3 · *Difficulty:* medium
+#
+# A narrow model reads a long document: many more tokens than hidden dimensions, and every direction is used by some token. Which
+# part of any update's RID is zero by construction: `"delta_s"`, `"delta_d_column"` or `"delta_d_row"`?
+
+# %% tags=["exercise"]
+always_zero = ...
+
+# %% tags=["check"]
+teach.check_reading("always-zero", always_zero)
+
+# %% tags=["solution", "hide-cell"]
+always_zero = "delta_d_row"
+teach.check_reading("always-zero", always_zero)
+
 # %% tags=["hide-input"]
 print(results.sources(_kept))
+report.say("seconds_rq2", sum(t.about["seconds"] for t in _kept))
 report.provenance([t.manifest for t in _kept])

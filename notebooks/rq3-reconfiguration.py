@@ -573,6 +573,157 @@ report.table(
 # - **A world that demands looking.** Questions with an answer in the language prior would survive any noise on the image.
 # - **Thresholds.** The verdicts above are rules in code that you can read and change; the intervals are what to look at.
 
+# %% [markdown]
+# ## Exercises
+#
+# Replace the dots, run the cell, then run the check below it. A check never looks at how you do it, only at what comes out;
+# it can be run as often as you like.
+
+# %%
+from lostlib import teach
+
+# %% [markdown]
+# ### Exercise 1: read the figure
+#
+# *Objective:* find where a choice stops to matter · *Minutes:* 4 · *Difficulty:* easy
+#
+# In the first panel of {numref}`fig-where` follow the line “this layer and all above”. From which layer on does shuffling cost
+# nothing that its interval would show? Answer with the label on the axis as text, for example `"2"`, or `"none"`.
+
+# %% tags=["exercise"]
+free_from = ...
+
+# %% tags=["check"]
+teach.check_reading("no-cost-from-layer", free_from, where[where["benchmark"] == _names[0]])
+
+# %% tags=["solution", "hide-cell"]
+_upper = where[(where["benchmark"] == _names[0]) & (where["kind"] == "this layer and all above")]
+_free = _upper[_upper["high"] >= 0]["layer"]  # whose interval reaches zero
+free_from = str(_free.iloc[0]) if len(_free) else "none"
+teach.check_reading("no-cost-from-layer", free_from, where[where["benchmark"] == _names[0]])
+
+# %% [markdown]
+# ### Exercise 2: write token mixing entropy
+#
+# *Objective:* turn a formula into code and know its bounds · *Minutes:* 10 · *Difficulty:* medium
+#
+# Write the TME of {eq}`eq-mixig` in nats for one matrix of shape $(S, H)$, the token's similarity to itself included. Predict first:
+# which four tokens have the largest TME there can be, and which the smallest?
+
+
+# %% tags=["exercise"]
+def my_tme(X):
+    """Token mixing entropy in nats of a numpy array X of shape (S, H)."""
+    ...
+
+
+# %% tags=["check"]
+teach.check_token_mixing_entropy(my_tme)
+
+
+# %% tags=["solution", "hide-cell"]
+def my_tme(X):
+    unit = X / np.linalg.norm(X, axis=1, keepdims=True)
+    similar = np.clip((unit @ unit.T + 1) / 2, 0, 1)
+    P = similar / similar.sum(axis=1, keepdims=True)
+    logs = np.log(np.where(P > 0, P, 1))  # 0 ln 0 is 0
+    return -np.mean(np.sum(P * logs, axis=1))
+
+
+teach.check_token_mixing_entropy(my_tme)
+
+# %% [markdown]
+# ### Exercise 3: shuffle a part and predict
+#
+# *Objective:* use an intervention to say where a choice is needed · *Minutes:* 6 · *Difficulty:* medium
+#
+# The weights on image tokens are shuffled in a part of the mini model, and it answers forty questions of mini-pope. Does its
+# accuracy fall, stay or rise?
+#
+# - `lower`: in layers 0 to 2, `sap:keys=visual,weights=permuted,layers=0-2`
+# - `upper`: in layers 3 to 5, `sap:keys=visual,weights=permuted,layers=3-5`
+# - `last`: in the row of the last token only, `sap:keys=visual,queries=last,weights=permuted`
+# - `text`: in the rows of text tokens, `sap:keys=visual,queries=text,weights=permuted`
+#
+# Answer with `"falls"`, `"stays"` or `"rises"`; it stays when the interval of the change holds zero.
+
+# %% tags=["exercise"]
+predictions = {"lower": ..., "upper": ..., "last": ..., "text": ...}
+
+# %% tags=["check"]
+teach.check_predictions("layers", predictions)
+
+# %% tags=["solution", "hide-cell"]
+predictions = {"lower": "falls", "upper": "stays", "last": "stays", "text": "falls"}
+# What the question needs is fetched early, by the question's own tokens,
+# and handed on in text.
+teach.check_predictions("layers", predictions)
+
+# %% [markdown]
+# ### Exercise 4: write your own attention
+#
+# *Objective:* replace attention and keep everything else · *Minutes:* 15 · *Difficulty:* hard
+#
+# Put something of your own in the place of attention on the image: the nearest patch, the brightest weight only, every second
+# token, noise. `weights` $(heads, Q, K)$ is what the model computed, `block` $(Q, K)$ marks the image tokens that each row sees.
+# Outside the block nothing may change and rows must still sum to one. When the rules hold, the mini model answers with it, in all
+# layers. Predict first: can you find a rule without learning that costs less than noise does?
+
+
+# %% tags=["exercise"]
+def my_attention(weights, block):
+    """New weights (heads, Q, K) in place of `weights`; both are numpy arrays."""
+    ...
+
+
+# %% tags=["check"]
+teach.try_attention_replacement(my_attention)
+
+
+# %% tags=["solution", "hide-cell"]
+def my_attention(weights, block):
+    # a row's mass on the image goes to the image token with the largest weight
+    inside = np.where(block, weights, -1)
+    largest = (inside == inside.max(axis=-1, keepdims=True)) & block
+    mass = np.where(block, weights, 0).sum(axis=-1, keepdims=True)
+    return np.where(block, mass * largest / np.maximum(largest.sum(axis=-1, keepdims=True), 1), weights)
+
+
+teach.try_attention_replacement(my_attention)
+
+# %% [markdown]
+# ### Exercise 5: what follows?
+#
+# *Objective:* say no more than a run shows · *Minutes:* 5 · *Difficulty:* medium
+#
+# Shuffling the weights on image tokens from some layer on costs nothing. What follows?
+#
+# - `"a"`: attention in these layers is useless
+# - `"b"`: which image token gets which weight is not needed in these layers, everything else being as learned
+# - `"c"`: the model does not use the image
+#
+# And: accuracy falls under gaussian weights. Someone says that the rows merely look unlike anything the model has seen. Which
+# further run answers this: `"more items"`, `"another seed"` or `"permuted"`?
+
+# %% tags=["exercise"]
+follows = ...
+run = ...
+
+# %% tags=["check"]
+teach.check_reading("what-follows", follows)
+
+# %% tags=["check"]
+teach.check_reading("which-run-tells", run)
+
+# %% tags=["solution", "hide-cell"]
+follows = "b"
+teach.check_reading("what-follows", follows)
+
+# %% tags=["solution", "hide-cell"]
+run = "permuted"
+teach.check_reading("which-run-tells", run)
+
 # %% tags=["hide-input"]
 print(results.sources(_kept))
+report.say("seconds_rq3", sum(t.about["seconds"] for t in _kept))
 report.provenance([t.manifest for t in _kept])

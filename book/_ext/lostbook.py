@@ -71,6 +71,8 @@ def page_cells(cell: dict) -> list[dict]:
     told = [output["data"][BOOK]["markdown"] for output in cell["outputs"] if BOOK in output.get("data", {})]
     plain = [output for output in cell["outputs"] if not {BOOK, NUMBER} & output.get("data", {}).keys()]
     metadata = cell["metadata"] | {"lost_cell": cell["id"]}
+    if "solution" in cell["metadata"].get("tags", ()):
+        metadata["mystnb"] = {"code_prompt_show": "Show a solution", "code_prompt_hide": "Hide the solution"}
     pages = [{"cell_type": "markdown", "id": f"{cell['id']}-{i}", "source": t} for i, t in enumerate(told) if t]
     return [cell | {"outputs": plain, "metadata": metadata}, *({"metadata": {}} | page for page in pages)]
 

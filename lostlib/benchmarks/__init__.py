@@ -146,6 +146,11 @@ class Benchmark:
         Keys: ``accuracy``, ``accuracy/<value>`` for each value of the benchmark's group, ``accuracy/<name>=<value>``
         for its other breakdowns, the benchmark's own scores (see ``extra_scores`` of its file), and the counts ``n``
         and ``n_unparsed``. What cannot be parsed is wrong. Parameters as for `mark`.
+
+        >>> asked = load_benchmark("mini-pope", n=4)
+        >>> scores = asked.score(asked.items, ["yes", "no", "maybe", "Yes."])
+        >>> scores["n"], scores["n_unparsed"]
+        (4, 1)
         """
         marks = self.mark(items, answers, extractor, judge)
         right = np.array([mark.right for mark in marks])

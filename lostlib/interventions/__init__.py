@@ -61,6 +61,13 @@ def intervene(model: Any, intervention: str | Intervention, seed: int = 0) -> It
         For an unknown name, parameter or value, or layers and heads the model does not have; before anything runs.
     RuntimeError
         When an intervention is already active on this model.
+
+    >>> import lostlib
+    >>> m, b = lostlib.load_model("mini-llava-1.5"), lostlib.load_benchmark("mini-pope", n=20)
+    >>> with intervene(m, "sap:keys=visual,weights=gaussian", seed=0):
+    ...     changed = m.answer(b.items)
+    >>> changed == m.answer(b.items)
+    False
     """
     chosen = Intervention.parse(intervention)
     chosen.check(model)

@@ -19,7 +19,11 @@ KINDS: dict[str, type[Intervention]] = {}  # name -> class; every named subclass
 
 
 def parse_numbers(text: str) -> Numbers:
-    """`0+3+5-8` -> (0, 3, 5, 6, 7, 8); `all` -> None."""
+    """`0+3+5-8` -> (0, 3, 5, 6, 7, 8); `all` -> None.
+
+    >>> parse_numbers("0+3+5-8")
+    (0, 3, 5, 6, 7, 8)
+    """
     if text == "all":
         return None
     found: list[int] = []
@@ -32,7 +36,11 @@ def parse_numbers(text: str) -> Numbers:
 
 
 def format_numbers(numbers: Numbers) -> str:
-    """The inverse of `parse_numbers`: runs of three or more become a range."""
+    """The inverse of `parse_numbers`: runs of three or more become a range.
+
+    >>> format_numbers((0, 1, 3, 4, 5))
+    '0+1+3-5'
+    """
     if numbers is None:
         return "all"
     parts: list[str] = []
@@ -78,7 +86,19 @@ class Intervention:
 
     @staticmethod
     def parse(text: str | Intervention) -> Intervention:
-        """The intervention a text form names; an intervention is returned as it is."""
+        """The intervention a text form names; an intervention is returned as it is.
+
+        >>> from lostlib import Intervention
+        >>> shuffled = Intervention.parse("sap:weights=permuted,layers=3-5")
+        >>> shuffled.keys, shuffled.layers
+        ('visual', (3, 4, 5))
+        >>> str(shuffled)
+        'sap:keys=visual,weights=permuted,layers=3-5'
+        >>> Intervention.parse("sap:weights=gausian")
+        Traceback (most recent call last):
+        ValueError: sap: weights='gausian' is not one of gaussian, gaussian_abs, uniform, permuted, static, \
+gaussian_logits, zero; did you mean 'gaussian'?
+        """
         if isinstance(text, Intervention):
             return text
         parts = [_parse_one(part.strip()) for part in text.split("&")]

@@ -6,6 +6,13 @@ result    a letter of options, "yes" or "no", a number or a list as text, or Non
 
 `own` has our robust extractors, one per kind of answer; `compat` has those of the harnesses under their rules, so that
 the same raw answers can be scored as each harness would. None of them ever guesses.
+
+>>> EXTRACTORS["yes_no"]("Yes, there is a red circle.", None)
+'yes'
+>>> EXTRACTORS["letter"]("The answer is (B).", {"A": "left", "B": "right"})
+'B'
+>>> EXTRACTORS["letter"]("I cannot tell.", {"A": "left", "B": "right"}) is None
+True
 """
 
 from __future__ import annotations

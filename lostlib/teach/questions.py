@@ -1,0 +1,179 @@
+"""Questions with an instant answer: reading a figure or thinking it over, and predicting what an experiment does.
+
+The right answer to a reading is computed from the chapter's own data, so that it is right for any model. The right
+prediction is what the experiment shows when it is run, and it is run only after everything has been predicted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from lostlib.names import nearest
+from lostlib.teach.experiments import EXPERIMENTS, Change
+from lostlib.teach.outcome import Outcome, unanswered
+
+Rule = Callable[[Any], Any]  # of the figure's data
+ANSWERS = ("falls", "stays", "rises")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A question about a figure's data, or about nothing but the text.
+
+    options   what may be answered; from the data where they are its labels; none: a number
+    right     the answer
+    why       what is to be learned, shown after the right answer
+    hint      where to look, shown after a wrong one
+    """
+
+    options: tuple[Any, ...] | Rule
+    right: Any | Rule
+    why: str
+    hint: str
+
+
+def _steps(profile: pd.DataFrame) -> str:
+    """Which module's steps add up to more, from eRank by position (whole: layer input, half: before the FFN)."""
+    ordered = profile.sort_values("site")
+    step = ordered["mean"].diff()
+    after_attention = ordered["site"] % 1 != 0
+    return "attention" if step[after_attention].sum() > step[~after_attention].sum() else "FFN"
+
+
+SHARES = ("less than a fifth", "about a half", "nearly all")
+
+
+def _share(profile: pd.DataFrame) -> str:
+    """eRank at its highest among what the tokens could span (column `tokens`)."""
+    share = profile["mean"].max() / profile["tokens"].iloc[0]
+    return SHARES[0 if share < 0.2 else 1 if share < 0.75 else 2]
+
+
+def _free_from(where: pd.DataFrame) -> str:
+    """The first layer from which on shuffling costs nothing that the interval shows; `where` of one benchmark."""
+    upper = where[where["kind"] == "this layer and all above"]
+    free = upper[upper["high"] >= 0]["layer"]
+    return str(free.iloc[0]) if len(free) else "none"
+
+
+READINGS: dict[str, Reading] = {
+    "raises-effective-rank": Reading(
+        ("attention", "FFN"), _steps,
+        "Summed over the layers, this module's updates raise the effective rank more. That is not yet innovation: "
+        "energy can be spread over directions that were there already, so the next chapter needs a second part.",
+        "Compare the steps from a circle to the next square with those from a square to the next circle.",
+    ),
+    "share-of-directions": Reading(
+        SHARES, _share,
+        "As many directions as tokens are there in exact arithmetic, but a few of them hold most of the energy.",
+        "Divide the highest point of the curve by the number of tokens.",
+    ),
+    "largest-part": Reading(
+        lambda parts: tuple(parts.index), lambda parts: parts.idxmax(),
+        "RID adds three parts of different kinds; two updates of one RID can be new in different ways.",
+        "Find the longest segment of this bar.",
+    ),
+    "always-zero": Reading(
+        ("delta_s", "delta_d_column", "delta_d_row"), "delta_d_row",
+        "With more independent tokens than dimensions every direction is taken: nothing can be new in the row space. "
+        "In the mini model it is the other way round. Numbers of models with different S and H do not compare.",
+        "Which of the two projectors is the identity when the rows of X span the whole hidden space?",
+    ),
+    "no-cost-from-layer": Reading(
+        lambda where: (*dict.fromkeys(str(layer) for layer in where["layer"]), "none"), _free_from,
+        "From there on it does not matter which image token gets which weight, in this benchmark: what the answer "
+        "needs has been fetched. Redundant here is not useless everywhere.",
+        "Follow the line “this layer and all above” from the right until an interval leaves zero.",
+    ),
+    "what-follows": Reading(
+        ("a", "b", "c"), "b",
+        "The run changed which image token gets which weight in these layers, and nothing else. Their attention to "
+        "text, the mass on the image as a whole and all earlier layers stayed as learned: they were not tested.",
+        "What exactly did the run change, and what did it leave as learned?",
+    ),
+    "which-run-tells": Reading(
+        ("more items", "another seed", "permuted"), "permuted",
+        "Shuffled rows hold the very numbers of the learned rows, so they look as usual but for their places. More "
+        "items or seeds make the same interval narrower and leave both readings open.",
+        "Which run removes the unusual look and keeps the loss of place?",
+    ),
+    "smallest-hidden-size": Reading(
+        (), 400,
+        "phi is at most the square root of H: a token whose whole energy lies in one dimension. A threshold that is "
+        "carried over from a large model can be out of reach in a small one, so give tau as a share of the energy.",
+        "phi is largest for a token with all its energy in one dimension. What is it then, in terms of H?",
+    ),
+}  # fmt: skip
+
+
+def check_reading(question: str, answer: Any, data: pd.DataFrame | pd.Series | None = None) -> Outcome:
+    """Check the answer to a question of `READINGS`; `data` is what the figure shows.
+
+    >>> print(check_reading("always-zero", ...))
+    ○ Always zero: not yet
+        Answer with one of: 'delta_s', 'delta_d_column', 'delta_d_row'
+    >>> check_reading("always-zero", "delta_s").state
+    'failed'
+    """
+    if question not in READINGS:
+        raise ValueError(f"no question {question!r}; there are {', '.join(READINGS)}{nearest(question, READINGS)}")
+    asked = READINGS[question]
+    options = asked.options(data) if callable(asked.options) else asked.options
+    expected = f"Answer with one of: {', '.join(map(repr, options))}" if options else "Answer with a number."
+    title = question.replace("-", " ").capitalize()
+    if unanswered(answer):
+        return Outcome(title, "not yet", why=expected)
+    if not isinstance(answer, str | int | float) or (options and answer not in options):
+        return Outcome(
+            question, "failed", failed=f"{answer!r} is no answer{nearest(answer, map(str, options))}", why=expected
+        )
+    right = asked.right(data) if callable(asked.right) else asked.right
+    if answer != right:
+        return Outcome(title, "failed", failed=f"{answer!r} is not it", why=f"Look again: {asked.hint}")
+    return Outcome(title, "passed", (f"{answer!r}",), why=asked.why)
+
+
+def check_predictions(experiment: str, predictions: Any) -> Outcome:
+    """Run an experiment of `EXPERIMENTS` once everything is predicted, and set each prediction beside what happens.
+
+    `predictions` has for each change `"falls"`, `"stays"` or `"rises"`. It stays when the 95 % interval of the change
+    holds zero. An experiment on a model takes seconds.
+
+    >>> print(check_predictions("sink-value", {"sign": ...}))
+    ○ Sink value: not yet
+        Predict 'falls', 'stays' or 'rises' for: scale, sign, elsewhere, wider
+    """
+    if experiment not in EXPERIMENTS:
+        raise ValueError(
+            f"no experiment {experiment!r}; there are {', '.join(EXPERIMENTS)}{nearest(experiment, EXPERIMENTS)}"
+        )
+    title, changes, run = EXPERIMENTS[experiment]
+    if not isinstance(predictions, Mapping):
+        predictions = dict.fromkeys(changes, None if unanswered(predictions) else predictions)
+    if missing := [name for name in changes if unanswered(predictions.get(name))]:
+        return Outcome(title, "not yet", why=f"Predict 'falls', 'stays' or 'rises' for: {', '.join(missing)}")
+    if wrong := [name for name in changes if str(predictions[name]) not in ANSWERS]:
+        given = predictions[wrong[0]]
+        why = f"Predict one of: {', '.join(ANSWERS)}{nearest(given, ANSWERS)}"
+        return Outcome(title, "failed", failed=f"{wrong[0]}: {given!r} is no prediction", why=why)
+    try:
+        found = run()
+    except ImportError as error:
+        return Outcome(title, "not here", why=f"{error.name} is not installed: pip install 'lostlib[measure]'")
+    return _compared(title, predictions, found)
+
+
+def _compared(title: str, predictions: Mapping[str, str], found: Mapping[str, Change]) -> Outcome:
+    lines = {
+        name: f"{name}: you said {predictions[name]}, it {change.kind} ({change})" for name, change in found.items()
+    }
+    right = tuple(line for name, line in lines.items() if predictions[name] == found[name].kind)
+    wrong = [line for name, line in lines.items() if predictions[name] != found[name].kind]
+    if not wrong:
+        return Outcome(title, "passed", right)
+    why = "A prediction that fails is worth more than one that holds: what did you take for granted?"
+    return Outcome(title, "failed", right, "; ".join(wrong), why)
