@@ -28,6 +28,7 @@ class Experiment(StrEnum):
     attention = "attention"
     sinks = "sinks"
     heads = "heads"
+    maps = "maps"
 
 
 def _stop(error: Exception) -> typer.Exit:
@@ -158,7 +159,7 @@ def train(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     out: Annotated[Path | None, typer.Option(help="Folder of models; data/models by default.")] = None,
 ) -> None:
-    """Train a mini model from nothing; a stopped training goes on where it was."""
+    """Train a mini model, or plant sinks in one; a stopped training goes on where it was."""
     from lostlib.miniworld.train import train as train_model
 
     try:

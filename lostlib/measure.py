@@ -293,11 +293,13 @@ def frame(key: Key, benchmark: Benchmark, device: str = "cpu", work: Path | None
         return answers(model, benchmark, key.intervention, key.seed, **key.parameters, work=work)
     if key.experiment == "residual":
         return residual_metrics(model, benchmark.items, seed=key.seed, **key.parameters)
-    if key.experiment in ("sinks", "heads"):
+    if key.experiment in ("sinks", "heads", "maps"):
         from lostlib import sinkrows  # which imports this module
 
-        rows = sinkrows.sink_rows if key.experiment == "sinks" else sinkrows.head_rows
-        return rows(model, benchmark.items, **key.parameters)
+        loops: dict[str, Callable[..., pd.DataFrame]] = {
+            "sinks": sinkrows.sink_rows, "heads": sinkrows.head_rows, "maps": sinkrows.map_rows
+        }  # fmt: skip
+        return loops[key.experiment](model, benchmark.items, **key.parameters)
     return attention_mass(model, benchmark.items, **key.parameters)
 
 

@@ -324,8 +324,8 @@ def test_rows_of_the_experiment(tiny, items) -> None:
     rows = sink_rows(tiny, items, tau=2.2, dims="0-7")
     assert list(rows["item"].drop_duplicates()) == [item.uid for item in items]
     assert list(rows.columns) == [
-        "item", "cluster", "layer", "token", "kind", "patch", "place", "sink", "phi", "peak", "ratio", "attention",
-        "contribution",
+        "item", "cluster", "layer", "token", "kind", "patch", "place", "sink", "phi", "share", "peak", "ratio",
+        "attention", "contribution",
     ]  # fmt: skip
     run = Watched(tiny, items[4:5], "none")
     visual = run.batch.visual[0]
@@ -344,6 +344,7 @@ def test_rows_of_the_experiment(tiny, items) -> None:
         per_head = tiny.attention_modules[layer].o_proj.weight.double().unflatten(1, (4, 16)).permute(1, 2, 0)
         wanted = {
             "phi": x[:, :8].amax(-1) / rms,
+            "share": (x[:, :8].amax(-1) / rms) ** 2 / 64,
             "peak": x.amax(-1) / rms,
             "ratio": x.amax(-1) / x.median(-1).values,
             "attention": received.mean(0),
