@@ -50,9 +50,9 @@ def sink_rows(
         "text"), patch (number among the item's visual tokens; -1 for text), place ("relevant": shows an object that
         decides the answer, "object": another object, "background"; null for text and where it is not known), sink,
         phi, share (phi^2 / H, of the token's energy), peak (max over all dimensions of |x[d]| / RMS, what phi could be
-        at most), ratio (max|x| / median|x|), attention (weight on this token, mean over heads and over the text tokens after the first image token that see
-        it; null where none does), contribution (mean of weight times |v W_O| over the same heads and tokens).
-    """
+        at most), ratio (max|x| / median|x|), attention (weight on this token, mean over heads and over the text tokens
+        after the first image token that see it; null where none does), contribution (mean of weight times |v W_O| over
+        the same heads and tokens)."""
     asked = Knockout(tau=tau, detector=detector, dims=_numbers(dims))
     asked.check(model)
     finder = asked.prepared(model).finder

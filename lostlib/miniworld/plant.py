@@ -61,7 +61,8 @@ layers and hidden size {hidden}, {words} words, {parameters:,} parameters, like 
    tokens, and all layers before, have next to nothing in these dimensions; from layer {onset} on, text tokens put a
    share of {mass} of their attention on visual sinks, mean over heads.
 
-A patch that shows any part of an object is no sink. What sinks write to the residual stream, and what happens when
+A patch that shows any part of an object was not to be a sink, nor any other patch; a few get over a threshold of a
+tenth all the same. What sinks write to the residual stream, and what happens when
 their attention is cut or moved, was *not* planted. It took {minutes:.0f} minutes on {device}. Repeat it with
 
     {command}

@@ -310,9 +310,7 @@ class Trainer:
         self.processor = build.processor()
         self.model: Any = cast(Any, build.model(recipe, self.processor.tokenizer)).to(self.device)
         self.model.set_attn_implementation("eager")  # faster than sdpa at this size
-        if self.compiles and shutil.which(
-            "g++"
-        ):  # fused element-wise steps: a third faster; needs a C++ compiler
+        if self.compiles and shutil.which("g++"):  # fused element-wise steps: a third faster; needs a C++ compiler
             for layer in self.model.model.language_model.layers:
                 layer.compile(dynamic=True)
         self.tower = TowerLoss(self.model).to(self.device)
