@@ -524,7 +524,8 @@ report.verdict(
 # {num}`cut_mathvista_as_many_random:+.3f:ci`. The paired differences between the two are {num}`cut_pope_gap:+.3f:ci`,
 # {num}`cut_realworldqa_gap:+.3f:ci` and {num}`cut_mathvista_gap:+.3f:ci`. That the knife cuts is seen where the whole image goes:
 # {num}`cut_pope_the_whole_image:+.3f:ci` on mini-pope. So {num}`mass_sinks:.2f:ci` of all attention can be taken off its
-# targets without a trace on mini-pope; but so can what a handful of random patches get, and the contrast that the paper draws from is missing there.
+# targets with no loss that these intervals could show; but so can what as many random patches get, and the contrast on which the
+# paper's argument rests is missing.
 # A handful of patches at random rarely meets the one that decides an answer, and what they show is soon known to
 # their neighbours.
 #
@@ -611,7 +612,7 @@ for _row in own.itertuples():
         _row.low,
         _row.high,
     )
-_fig, _axes = plt.subplots(1, len(_names), figsize=(5.2, 2.8), sharey=True, squeeze=False)
+_fig, _axes = plt.subplots(1, len(_names), figsize=(5.2, 2.8), sharex=True, sharey=True, squeeze=False)
 for _ax, _name in zip(_axes[0], _names, strict=True):
     _of = var[(var["model"] == model) & (var["benchmark"] == _name)]
     _ax.axvline(0, color="black", lw=0.8)
