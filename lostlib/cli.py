@@ -140,7 +140,7 @@ def _mistakes_told() -> Iterator[None]:
     """A mistake of the user's is a message, not a traceback."""
     try:
         yield
-    except (ValueError, TypeError, ImportError) as error:
+    except (ValueError, TypeError, ImportError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
 
@@ -178,7 +178,7 @@ def train(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     out: Annotated[Path | None, typer.Option(help="Folder of models; data/models by default.")] = None,
 ) -> None:
-    """Train a mini model from nothing; a stopped training goes on where it was."""
+    """Train a mini model, or plant sinks in one; a stopped training goes on where it was."""
     from lostlib.miniworld.train import train as train_model
 
     with _mistakes_told():
@@ -210,11 +210,9 @@ def students(
     replace: Annotated[bool, typer.Option("--replace", help="Write over notebooks that are there.")] = False,
 ) -> None:
     """Write the chapters for a class: OUT/exercises/*.ipynb without solutions, OUT/solutions/*.ipynb with them."""
-    try:
+    with _mistakes_told():
         for path in editions.write(out, chapters, replace):
             typer.echo(path)
-    except (ValueError, OSError) as error:
-        raise _stop(error) from None
     typer.echo(f"\nHand out {out / 'exercises'} and keep {out / 'solutions'}.")
     typer.echo(f"Students need lostlib installed and start with: jupyter lab {out / 'exercises'}")
 

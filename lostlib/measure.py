@@ -85,12 +85,14 @@ EXPERIMENTS: dict[str, Callable[..., pd.DataFrame]] = {
     "attention": attention_mass,
     "sinks": sinkrows.sink_rows,
     "heads": sinkrows.head_rows,
+    "maps": sinkrows.map_rows,
     "nulls": spans.null_metrics,
     "spans": spans.span_metrics,
 }
 CHECKS: dict[str, Callable[..., Any]] = {  # of the parameters' values
     "residual": check_residual,
     "sinks": sinkrows.asked_sinks,
+    "maps": sinkrows.asked_sinks,
     "heads": sinkrows.asked_heads,
     "nulls": check_measures,
     "spans": spans.check_spans,

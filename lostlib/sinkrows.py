@@ -1,5 +1,5 @@
 """The experiments on sinks: `sinks`, every token's sink value beside the attention it gets and what it contributes;
-`heads`, which heads look at the image and what VAR would move in them."""
+`heads`, which heads look at the image and what VAR would move in them; `maps`, where each head looks in the image."""
 
 from __future__ import annotations
 
@@ -49,9 +49,10 @@ def sink_rows(
         One row an item, layer and token: item, cluster, layer, token (position without padding), kind ("visual" |
         "text"), patch (number among the item's visual tokens; -1 for text), place ("relevant": shows an object that
         decides the answer, "object": another object, "background"; null for text and where it is not known), sink,
-        phi, peak (max over all dimensions of |x[d]| / RMS, what phi could be at most), ratio (max|x| / median|x|),
-        attention (weight on this token, mean over heads and over the text tokens after the first image token that see
-        it; null where none does), contribution (mean of weight times |v W_O| over the same heads and tokens).
+        phi, share (phi^2 / H, of the token's energy), peak (max over all dimensions of |x[d]| / RMS, what phi could be
+        at most), ratio (max|x| / median|x|), attention (weight on this token, mean over heads and over the text tokens
+        after the first image token that see it; null where none does), contribution (mean of weight times |v W_O| over
+        the same heads and tokens).
     """
     asked = asked_sinks(tau, detector, dims)
     asked.check(model)
@@ -150,6 +151,51 @@ def head_rows(
     return in_order(pd.concat(frames, ignore_index=True), items)
 
 
+def map_rows(
+    model: LostModel,
+    items: Sequence[Item],
+    tau: float | str = 20.0,
+    detector: str = "phi",
+    dims: str | None = None,
+    batch_size: int = 4,
+) -> pd.DataFrame:
+    """Attention maps over the image: how much the text tokens after it look at each visual token, head by head.
+
+    Parameters as for `sink_rows`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row an item, layer, head and visual token: item, cluster, layer, head, patch (number among the item's visual
+        tokens), sink, attention (mean weight over the text tokens after the first image token that see it).
+    """
+    asked = asked_sinks(tau, detector, dims)
+    asked.check(model)
+    finder = asked.prepared(model).finder
+    frames: list[pd.DataFrame] = []
+    for part in batches(items, batch_size, f"attention maps of {model.name}"):
+
+        def look(probs: Tensor, scores: Tensor, rows: Rows, part: Sequence[Item] = part) -> Tensor:
+            drawn, found = _received(probs, rows), finder.found(rows)
+            for item, weights, sink, visual in zip(part, drawn, found, rows.visual, strict=True):
+                heads, patches = len(weights), int(visual.sum())
+                columns = {
+                    "head": np.repeat(np.arange(heads), patches),
+                    "patch": np.tile(np.arange(patches), heads),
+                    "sink": np.tile(sink[visual].cpu().numpy(), heads),
+                    "attention": weights[:, visual].flatten().cpu().numpy(),
+                }
+                frames.append(pd.DataFrame({"item": item.uid, "cluster": item.cluster, "layer": rows.layer, **columns}))
+            return probs
+
+        run = Run(model, edits=[look])
+        with running(run), ExitStack() as stack:
+            for handle in finder.follow(run, range(model.n_layers)):
+                stack.callback(handle.remove)
+            model.forward(model.encode(part))
+    return in_order(pd.concat(frames, ignore_index=True), items)
+
+
 def asked_sinks(tau: float | str, detector: str, dims: str | None) -> Knockout:
     """The intervention that finds sinks as `sink_rows` is asked to; what does not exist is an error."""
     return Knockout(tau=tau, detector=detector, dims=_numbers(dims))
@@ -188,8 +234,10 @@ def _shape_of(hidden: Tensor, dims: tuple[int, ...]) -> dict[str, Tensor]:
     """Per token: phi, its bound over all dimensions, and Sun et al.'s ratio."""
     x = hidden.float().abs()
     top = x.amax(-1)
+    value = sinks.phi(x, dims)
     return {
-        "phi": sinks.phi(x, dims),
+        "phi": value,
+        "share": value.square() / x.shape[-1],
         "peak": sinks.phi(x, range(x.shape[-1])),
         "ratio": top / x.median(-1).values,
     }
@@ -218,7 +266,7 @@ def _frame(item: Item, layer: int, index: int, batch: Batch, columns: dict[str, 
             "place": pd.Series(_places(item, patch), dtype="str"),
             **{
                 name: columns[name][index][real]
-                for name in ("sink", "phi", "peak", "ratio", "attention", "contribution")
+                for name in ("sink", "phi", "share", "peak", "ratio", "attention", "contribution")
             },
         }
     )

@@ -36,6 +36,7 @@ class Card:
     revision       commit on the hub to load; None: the newest
     dtype          what `load_model` computes in unless told otherwise
     quantization   None or "awq"
+    planted_in     the model in which sinks were planted to make this one; None for all that were only trained
     """
 
     id: str
@@ -53,6 +54,7 @@ class Card:
     revision: str | None = None
     dtype: str = "bfloat16"
     quantization: str | None = None
+    planted_in: str | None = None
 
     @property
     def gigabytes(self) -> float:
@@ -77,6 +79,8 @@ _QWEN_ROWS = (
 )  # fmt: skip
 _ROWS = (  # layers, heads, kv heads, hidden, mlp, vocab, parameters
     Card("mini-llava-1.5", "llava", 6, 4, 4, 128, 384, 111, 2_036_096, "64", CHAT, dtype="float32"),
+    Card("mini-llava-1.5-sinks", "llava", 6, 4, 4, 128, 384, 111, 2_036_096, "64", CHAT, dtype="float32",
+         planted_in="mini-llava-1.5"),
     Card("llava-hf/llava-1.5-7b-hf", "llava", 32, 32, 32, 4096, 11008, 32064, 7_063_427_072, "576", CHAT),
     Card("llava-hf/llava-1.5-13b-hf", "llava", 40, 40, 40, 5120, 13824, 32064, 13_351_494_656, "576", CHAT),
     Card("llava-hf/llava-v1.6-vicuna-7b-hf", NEXT, 32, 32, 32, 4096, 11008, 32064, 7_063_431_168, "≤ 2928", SYSTEM),

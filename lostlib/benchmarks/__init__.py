@@ -51,7 +51,7 @@ HUB: dict[str, ModuleType] = {
 }
 NAMESAKES = {name: HUB[name.removeprefix("mini-")] for name in mini.ROWS}
 RULES = NAMESAKES | HUB
-VERSIONS = dict.fromkeys(RULES, "1") | {"mini-mathvista": "2"}  # raised whenever an item, prompt or answer changes
+VERSIONS = dict.fromkeys(RULES, "1")  # raised whenever an item, prompt or answer changes
 MINI_TOKENS = 8  # enough for every answer of the mini world
 
 __all__ = ["Benchmark", "Item", "load_benchmark"]

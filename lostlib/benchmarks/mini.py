@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from lostlib.benchmarks.prompts import direct
 from lostlib.miniworld.edits import mirrored
 from lostlib.miniworld.questions import KINDS, NEGATIVES, Question, exists, negative
 from lostlib.miniworld.render import Picture, render, tokens_of
@@ -21,18 +20,11 @@ from lostlib.miniworld.statements import CHART_EDITS, EDITS, SCENE_EDITS, Edit
 from lostlib.miniworld.topics import Case, case, chart_of, scene_of
 
 Row = dict[str, Any]
-STREAMS = {  # every benchmark has scenes of its own; the charts of mini-mathvista came later
+STREAMS = {  # every benchmark has scenes of its own
     "mini-pope": 1, "mini-realworldqa": 2, "mini-mathvista": 3, "mini-3dsrbench": 4, "mini-mmmu": 5,
-    "mini-vmcbench": 6, "mini-hallusionbench": 7, "mini-mathvista charts": 8,
+    "mini-vmcbench": 6, "mini-hallusionbench": 7,
 }  # fmt: skip
 MATH_KINDS = ("arithmetic", "count", "count_plus")
-CHART_KINDS = {
-    "bar": "integer",
-    "bar_difference": "integer",
-    "bar_mean": "float",
-    "bar_list": "list",
-    "bar_choice": "text",
-}
 SPACE_KINDS = {  # kind -> the category of 3DSRBench it stands for
     "nearer_by_overlap": "location_closer_to_camera", "nearer_by_size": "location_closer_to_camera",
     "highest": "height_higher", "next_to": "location_next_to", "closer_to": "multi_object_closer_to",
@@ -104,38 +96,18 @@ def realworldqa_rows(seed: int) -> Iterator[Row]:
             }  # fmt: skip
 
 
-def _math_row(pid: str, picture: Picture, question: Question, answer_type: str) -> Row:
-    """A choice's answer is its text here, as in MathVista."""
-    options = question.options or {}
-    return {
-        "pid": pid, "question": question.text, "query": direct(question.text, options) if options else question.text,
-        "answer": options.get(question.answer, question.answer), "image": f"test-{pid}",
-        "decoded_image": render(picture), "choices": list(options.values()) or None, "unit": None,
-        "precision": 1.0 if answer_type == "float" else None,
-        "question_type": "multi_choice" if options else "free_form", "answer_type": answer_type,
-        "metadata": {"task": question.kind, "category": "mini", "language": "english"},
-        **told((picture,), question.things),
-    }  # fmt: skip
-
-
-def _sums_and_counts(seed: int) -> Iterator[Row]:
+def mathvista_rows(seed: int) -> Iterator[Row]:
     """Sums without a picture's help, counts, and counts plus a number, in turn; all integers."""
     for index, scene, rng in test_scenes("mini-mathvista", seed, least=1):
         question = KINDS[MATH_KINDS[index % len(MATH_KINDS)]](scene, rng)
         assert question is not None  # these kinds admit every scene
-        yield _math_row(f"{seed}-{index}", scene, question, "integer")
-
-
-def _chart_questions(seed: int) -> Iterator[Row]:
-    """The kinds of questions about a bar chart, in turn."""
-    for index, kind, one in _cases("mini-mathvista charts", seed, list(CHART_KINDS)):
-        yield _math_row(f"{seed}-chart-{index}", one.pictures[0], one.question, CHART_KINDS[kind])
-
-
-def mathvista_rows(seed: int) -> Iterator[Row]:
-    """By turns one about a scene (sums, counts) and one about a chart (integers, decimals, lists, choices)."""
-    for pair in zip(_sums_and_counts(seed), _chart_questions(seed), strict=True):
-        yield from pair
+        yield {
+            "pid": f"{seed}-{index}", "question": question.text, "query": question.text, "answer": question.answer,
+            "image": f"test-{seed}-{index}", "decoded_image": render(scene), "choices": None, "unit": None,
+            "precision": None, "question_type": "free_form", "answer_type": "integer",
+            "metadata": {"task": question.kind, "category": "mini", "language": "english"},
+            **told((scene,), question.things),
+        }  # fmt: skip
 
 
 # ---- the later ones: one question a draw, every answer equally likely -----------------------------------------------

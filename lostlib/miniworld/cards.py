@@ -86,7 +86,7 @@ def _examine(trainer: Trainer, folder: Path, n: int) -> None:
         json.dumps({kind: dict(e._asdict(), n=n) for kind, e in results.items()}, indent=1) + "\n"
     )
     rows = [f"| {kind.replace('_', ' ')} | {e.value:.3f} [{e.low:.3f}, {e.high:.3f}] |" for kind, e in results.items()]
-    card = CARD.format(
+    card = trainer.card.format(
         **asdict(trainer.recipe),
         mix=WIDE if trainer.recipe.kinds == "all" else "",
         name=trainer.name,

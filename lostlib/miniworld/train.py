@@ -84,12 +84,15 @@ class ReadOut(nn.Module):
         return loss, {name: values.float().mean() for name, values in right.items()}
 
 
-def answer_loss(model: LlavaForConditionalGeneration, read_out: ReadOut, batch: Batch) -> tuple[Tensor, dict]:
-    """(weighted next-token loss with that of the read-outs, shares predicted right: answer tokens and read-outs)."""
+def run_batch(model: LlavaForConditionalGeneration, batch: Batch, **asked: bool) -> Any:
+    """The model's output for a batch, with hidden states; `asked` may name more."""
     mask = torch.ones_like(batch.ids)  # right padding needs no mask: it carries no loss and nothing follows it
-    out = model(
-        input_ids=batch.ids, pixel_values=batch.images, attention_mask=mask, use_cache=False, output_hidden_states=True
-    )
+    given = {"input_ids": batch.ids, "pixel_values": batch.images, "attention_mask": mask}
+    return model(**given, use_cache=False, output_hidden_states=True, **asked)
+
+
+def answer_loss(out: Any, read_out: ReadOut, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """(weighted next-token loss with that of the read-outs, shares predicted right: answer tokens and read-outs)."""
     logits, targets, weights = out.logits[:, :-1], batch.ids[:, 1:], batch.weights[:, 1:]
     wanted = weights > 0
     losses = nn.functional.cross_entropy(logits[wanted].float(), targets[wanted], reduction="none")
@@ -119,19 +122,23 @@ def keep_memory() -> None:
 class Trainer:
     """Runs the stages, writes a log line every 50 steps and a resumable state every 250."""
 
+    stages: tuple[str, ...] = STAGES
+    compiles = True
+    card = cards.CARD
+
     def __init__(self, name: str, recipe: build.Recipe, seed: int, out: Path, device: str = "cpu"):
         torch.manual_seed(seed)
         self.name, self.recipe, self.seed, self.out, self.device = name, recipe, seed, out, torch.device(device)
         self.processor = build.processor(recipe.kinds)
         self.model: Any = cast(Any, build.model(recipe, self.processor.tokenizer)).to(self.device)
         self.model.set_attn_implementation("eager")  # faster than sdpa at this size
-        if shutil.which("g++"):  # fused element-wise steps: about a third faster; needs a C++ compiler
+        if self.compiles and shutil.which("g++"):  # fused element-wise steps: a third faster; needs a C++ compiler
             for layer in self.model.model.language_model.layers:
                 layer.compile(dynamic=True)
         self.tower = TowerLoss(self.model, recipe.tower).to(self.device)
         self.read_out = ReadOut(self.model.config).to(self.device)
         self.talk = Conversations(self.processor.tokenizer, self.model.config.image_seq_length)
-        self.stage, self.step, self.seconds = STAGES[0], 0, 0.0
+        self.stage, self.step, self.seconds = self.stages[0], 0, 0.0
         self.log: list[dict] = []
 
     # -- the losses ----------------------------------------------------------------------------------------------------
@@ -143,7 +150,8 @@ class Trainer:
             pictures = [one.pictures[0] for one in drawn]
             return self.tower(picture_tensor(pictures).to(self.device), self.tower.targets(pictures).to(self.device))
         captioned = stage == "captions" or step % CAPTION_EVERY == 0
-        return answer_loss(self.model, self.read_out, self.talk.batch(stage, drawn, captioned).to(self.device))
+        batch = self.talk.batch(stage, drawn, captioned).to(self.device)
+        return answer_loss(run_batch(self.model, batch), self.read_out, batch)
 
     def parameters(self, stage: str) -> list[nn.Parameter]:
         """What a stage trains. A `broadcast` tower stands still after its stage, or it would unlearn to broadcast."""
@@ -165,7 +173,7 @@ class Trainer:
         """All stages, from where the saved state stopped."""
         keep_memory()
         saved = self._load()
-        for stage in STAGES[STAGES.index(self.stage) :]:
+        for stage in self.stages[self.stages.index(self.stage) :]:
             self._stage(stage, saved)
             saved = None
         tell(f"trained in {self.seconds / 60:.1f} minutes")
@@ -252,7 +260,7 @@ def train(name: str, seed: int = 0, device: str = "cpu", out: Path | None = None
     Parameters
     ----------
     name : str
-        A row of `lostlib.miniworld.build.RECIPES`.
+        A row of `lostlib.miniworld.build.RECIPES` or of `lostlib.miniworld.plant.PLANTINGS`.
     seed : int
         Of the initial weights and of the training scenes.
     device : str
@@ -262,8 +270,12 @@ def train(name: str, seed: int = 0, device: str = "cpu", out: Path | None = None
     work : Path, optional
         Where the resumable state is kept; ``_build/train`` by default.
     """
-    if name not in build.RECIPES:
-        raise ValueError(f"no recipe {name!r}; there are {', '.join(build.RECIPES)}{nearest(name, build.RECIPES)}")
-    trainer = Trainer(name, build.RECIPES[name], seed, (work or Path("_build/train")) / f"{name}-seed{seed}", device)
+    from lostlib.miniworld import plant  # which imports this module
+
+    recipes = build.RECIPES | plant.PLANTINGS
+    if name not in recipes:
+        raise ValueError(f"no recipe {name!r}; there are {', '.join(recipes)}{nearest(name, recipes)}")
+    kind = plant.Planter if name in plant.PLANTINGS else Trainer
+    trainer = kind(name, recipes[name], seed, (work or Path("_build/train")) / f"{name}-seed{seed}", device)  # type: ignore[arg-type]
     trainer.run()
     return cards.publish(trainer, (out or paths.MODELS) / name)

@@ -23,7 +23,7 @@ from lostlib.attention import Run, running
 from lostlib.benchmarks import Item
 from lostlib.cli import app
 from lostlib.interventions import Intervention, Knockout, Var
-from lostlib.sinkrows import head_rows, sink_rows
+from lostlib.sinkrows import head_rows, map_rows, sink_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*of the visual tokens are sinks")
 DIMS = tuple(range(8))
@@ -324,8 +324,8 @@ def test_rows_of_the_experiment(tiny, items) -> None:
     rows = sink_rows(tiny, items, tau=2.2, dims="0-7")
     assert list(rows["item"].drop_duplicates()) == [item.uid for item in items]
     assert list(rows.columns) == [
-        "item", "cluster", "layer", "token", "kind", "patch", "place", "sink", "phi", "peak", "ratio", "attention",
-        "contribution",
+        "item", "cluster", "layer", "token", "kind", "patch", "place", "sink", "phi", "share", "peak", "ratio",
+        "attention", "contribution",
     ]  # fmt: skip
     run = Watched(tiny, items[4:5], "none")
     visual = run.batch.visual[0]
@@ -344,6 +344,7 @@ def test_rows_of_the_experiment(tiny, items) -> None:
         per_head = tiny.attention_modules[layer].o_proj.weight.double().unflatten(1, (4, 16)).permute(1, 2, 0)
         wanted = {
             "phi": x[:, :8].amax(-1) / rms,
+            "share": (x[:, :8].amax(-1) / rms) ** 2 / 64,
             "peak": x.amax(-1) / rms,
             "ratio": x.amax(-1) / x.median(-1).values,
             "attention": received.mean(0),
@@ -352,6 +353,19 @@ def test_rows_of_the_experiment(tiny, items) -> None:
         for name, value in wanted.items():
             assert mine[name].to_numpy() == pytest.approx(value.detach().numpy(), rel=1e-3, abs=1e-7), name
         assert mine["sink"].tolist() == run.sinks[layer][0].tolist()
+
+
+def test_maps_are_the_same_attention_head_by_head(tiny, items) -> None:
+    maps = map_rows(tiny, items, tau=2.2, dims="0-7")
+    assert list(maps.columns) == ["item", "cluster", "layer", "head", "patch", "sink", "attention"]
+    assert list(maps["item"].drop_duplicates()) == [item.uid for item in items]
+    rows = sink_rows(tiny, items, tau=2.2, dims="0-7").query("kind == 'visual'").set_index(["item", "layer", "patch"])
+    per_patch = maps.groupby(["item", "layer", "patch"])
+    assert len(maps) == 4 * len(rows)
+    mean, sink = (column.reindex(rows.index) for column in (per_patch["attention"].mean(), per_patch["sink"].first()))
+    assert mean.to_numpy() == pytest.approx(rows["attention"].to_numpy(), rel=1e-4)
+    assert (sink == rows["sink"]).all()
+    assert per_patch["attention"].std().max() > 0  # heads differ
 
 
 def test_places_of_tokens(tiny, items) -> None:

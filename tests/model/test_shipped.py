@@ -34,8 +34,9 @@ def test_the_folder_is_small_and_complete(name: str) -> None:
     assert not [file for file in files if Path(file).suffix in (".bin", ".pt", ".pkl", ".py")]
 
 
-def test_the_exam_reaches_the_floors() -> None:
-    marks = json.loads((paths.MODELS / "mini-llava-1.5" / "exam.json").read_text())
+@pytest.mark.parametrize("name", ["mini-llava-1.5", "mini-llava-1.5-sinks"])
+def test_the_exam_reaches_the_floors(name: str) -> None:
+    marks = json.loads((paths.MODELS / name / "exam.json").read_text())
     assert all(marks[kind]["n"] >= 300 for kind in FLOORS)
     assert not {kind: marks[kind] for kind, floor in FLOORS.items() if marks[kind]["value"] < floor}
 
