@@ -26,6 +26,7 @@ class Experiment(StrEnum):
     answers = "answers"
     residual = "residual"
     attention = "attention"
+    maps = "maps"
     sinks = "sinks"
     heads = "heads"
 

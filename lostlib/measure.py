@@ -30,6 +30,7 @@ from lostlib.residual import LayerStream, seen, watch
 from lostlib.results import Key, Table
 
 CONTROLS = ("noise_delta", "noise_qkv", "no_rope")
+INTERVENED = ("answers", "maps")  # experiments whose key may name an intervention
 
 
 def batches(items: Sequence[Item], size: int, title: str) -> Iterator[Sequence[Item]]:
@@ -293,6 +294,10 @@ def frame(key: Key, benchmark: Benchmark, device: str = "cpu", work: Path | None
         return answers(model, benchmark, key.intervention, key.seed, **key.parameters, work=work)
     if key.experiment == "residual":
         return residual_metrics(model, benchmark.items, seed=key.seed, **key.parameters)
+    if key.experiment == "maps":
+        from lostlib import maps  # which imports this module
+
+        return maps.map_rows(model, benchmark.items, key.intervention, key.seed, **key.parameters)
     if key.experiment in ("sinks", "heads"):
         from lostlib import sinkrows  # which imports this module
 
@@ -318,7 +323,7 @@ def measure(
     `work` is a folder below which finished parts are kept, see `unfinished`.
     """
     chosen = Intervention.parse(intervention)
-    if experiment != "answers" and str(chosen) != "none":
+    if experiment not in INTERVENED and str(chosen) != "none":
         raise ValueError(f"{experiment} tables are of the untouched model, intervention {intervention!r} was given")
     check_device(device)
     choice = Choice.parse(benchmark)
@@ -371,7 +376,7 @@ def command(key: Key) -> str:
         "--n",
         str(key.n),
     ]
-    if key.experiment == "answers":
+    if key.experiment in INTERVENED:
         words += ["--intervention", key.intervention]
     for name, value in sorted(key.parameters.items()):
         words += ["--set", f"{name}={value}"]

@@ -25,7 +25,7 @@ from lostlib import paths
 from lostlib.benchmarks import VERSIONS, Choice
 from lostlib.names import nearest
 
-EXPERIMENTS = ("answers", "residual", "attention", "sinks", "heads")
+EXPERIMENTS = ("answers", "residual", "attention", "maps", "sinks", "heads")
 META = b"lostlib"  # the manifest's place in the Parquet file
 
 
@@ -132,7 +132,7 @@ def obtain(
     Parameters
     ----------
     experiment : str
-        ``"answers"``, ``"residual"``, ``"attention"``, ``"sinks"`` or ``"heads"``.
+        ``"answers"``, ``"residual"``, ``"attention"``, ``"maps"``, ``"sinks"`` or ``"heads"``.
     model, benchmark : str
         As for `load_model` and `load_benchmark`.
     n : int
