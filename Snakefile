@@ -15,6 +15,7 @@ PAGES = ["_config.yml", "_toc.yml"] + sorted(
     path.as_posix() for path in Path("book").rglob("*") if path.is_file() and path.suffix != ".pyc"
 )
 CARDS = sorted(path.as_posix() for path in Path("data/models").glob("*/README.md"))
+TABLES = sorted(path.as_posix() for path in Path("data/results").rglob("*.parquet"))
 LOCK = [path for path in ["requirements.lock"] if Path(path).exists()]
 
 wildcard_constraints:
@@ -41,7 +42,7 @@ rule chapter:
     shell: "{PYTHON} tools/run_chapter.py {input.source} {output.notebook} '{params.given}'"
 
 rule html:
-    input: LOCK, PAGES, CARDS, NOTEBOOKS, tool="tools/build_book.py"
+    input: LOCK, PAGES, CARDS, TABLES, NOTEBOOKS, tool="tools/build_book.py"
     output: "_build/html/index.html"
     shell: "{PYTHON} {input.tool}"
 

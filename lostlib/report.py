@@ -317,11 +317,12 @@ def provenance(tables: Iterable[Mapping[str, Any]]) -> None:
     command = f"papermill notebooks/{chapter}.ipynb out.ipynb{given}"
     intro = "Tables that this chapter stands on:" if rows else "This chapter reads no table."
     plain, page, myst = (df.to_string(index=False), df.to_html(index=False), _csv_table(df)) if rows else ("", "", "")
+    folded = f":::{{dropdown}} {intro}\n{myst}\n\nAll tables, with the commands that make them: {{ref}}`tables`.\n:::"
     _show(
         {
             "text/plain": f"{intro}\n{plain}\nRun it again: {command}",
             "text/html": f"<p>{intro}</p>{page}<p>Run it again:</p><pre>{html.escape(command)}</pre>",
-            BOOK: {"markdown": f":::{{dropdown}} {intro}\n{myst}\n:::\n\nRun it again:\n\n```bash\n{command}\n```"},
+            BOOK: {"markdown": f"{folded}\n\nRun it again:\n\n```bash\n{command}\n```"},
         }
     )
 

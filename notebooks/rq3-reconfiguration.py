@@ -180,6 +180,10 @@ for _claim, _kind, _key in (("C4", "Noise Δ", "noise_delta"), ("C5", "Noise QKV
 # %% [markdown]
 # ## Replacing the weights
 #
+# :::{margin}
+# **Mass**: the sum of a row's weights on a block of keys. Replacing weights within the block leaves it as it was.
+# :::
+#
 # Stochastic attention probing (SAP) keeps everything of attention but the question of *where it looks*. In the rows it
 # touches, the weights on a block of keys give way to predefined ones; the block keeps the mass the model gave it, causal
 # zeros stay zero, rows still sum to one. The members of the family differ in what they put there:
@@ -307,12 +311,20 @@ _wide = sap.assign(
     ]
 )
 _wide = _wide.pivot(index="run", columns="benchmark", values="text").loc[["baseline", *RUNS], _names]
+_flat = (sap["low"] == sap["high"]).any()  # resampling pictures changes nothing
+_flat_note = (
+    " An interval of no width: every picture has the same share of right answers, as when a model gives one answer to "
+    "everything and each picture is asked as many questions with the truth yes as with no."
+    if _flat
+    else ""
+)
 _wide["unread"] = sap.groupby("run")["unparsed"].max()
 report.table(
     _wide.reset_index(),
     "sap",
     f"Accuracy under each replacement with its 95 % interval, {n_items} items a benchmark; unread: the share of answers in "
-    "which nothing can be read, in the benchmark where it is largest. The changes are in the data of {numref}`fig-sap`.",
+    "which nothing can be read, in the benchmark where it is largest. The changes are in the data of {numref}`fig-sap`."
+    + _flat_note,
     {"unread": ".3f"},
 )
 

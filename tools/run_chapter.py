@@ -129,6 +129,7 @@ def run(source: Path, out: Path, given: dict) -> None:
         "parameters": default_parameters(nb) | given,
         "seconds": round(time.monotonic() - started, 1),
         "python": platform.python_version(),
+        "hardware": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
         "versions": {name: found for name in SHOWN_VERSIONS if (found := installed(name))},
     }
     out.with_suffix(".json").write_text(json.dumps(sidecar, indent=1) + "\n")
