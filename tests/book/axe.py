@@ -8,7 +8,7 @@ from pathlib import Path
 VERSION = "4.14.1"
 FOLDER = Path(__file__).resolve().parents[2] / "_build" / "cache" / "axe"
 SCRIPT = FOLDER / "node_modules" / "axe-core" / "axe.min.js"
-RUN = """axe.run({resultTypes: ['violations']}).then(found => found.violations
+RUN = """axe.run({preload: false, resultTypes: ['violations']}).then(found => found.violations
     .filter(v => ['serious', 'critical'].includes(v.impact))
     .map(v => `${v.id}: ${v.nodes.length} x ${v.nodes[0].html.slice(0, 160)}`))"""
 
