@@ -16,6 +16,7 @@ PAGES = ["_config.yml", "_toc.yml"] + sorted(
 )
 LIBRARY = sorted(path.as_posix() for path in Path("lostlib").rglob("*.py"))  # the API reference is made of it
 CARDS = sorted(path.as_posix() for path in Path("data/models").glob("*/README.md"))
+TABLES = sorted(path.as_posix() for path in Path("data/results").rglob("*.parquet"))
 LOCK = [path for path in ["requirements.lock"] if Path(path).exists()]
 
 wildcard_constraints:
@@ -42,7 +43,7 @@ rule chapter:
     shell: "{PYTHON} tools/run_chapter.py {input.source} {output.notebook} '{params.given}'"
 
 rule html:
-    input: LOCK, PAGES, LIBRARY, CARDS, NOTEBOOKS, tool="tools/build_book.py"
+    input: LOCK, PAGES, LIBRARY, CARDS, TABLES, NOTEBOOKS, tool="tools/build_book.py"
     output: "_build/html/index.html"
     shell: "{PYTHON} {input.tool}"
 

@@ -27,6 +27,7 @@ from lostlib.attention import BACKEND, Rows, Run, running
 from lostlib.benchmarks import VERSIONS, Benchmark, Choice, Item, load_benchmark
 from lostlib.interventions import Intervention
 from lostlib.loops import batches, check_count, in_order
+from lostlib.maps import map_rows
 from lostlib.modelchoice import ModelChoice
 from lostlib.models import LostModel, check_device, load_model, sizes
 from lostlib.names import nearest
@@ -85,18 +86,20 @@ EXPERIMENTS: dict[str, Callable[..., pd.DataFrame]] = {
     "attention": attention_mass,
     "sinks": sinkrows.sink_rows,
     "heads": sinkrows.head_rows,
-    "maps": sinkrows.map_rows,
+    "sinkmaps": sinkrows.map_rows,
+    "maps": map_rows,
     "nulls": spans.null_metrics,
     "spans": spans.span_metrics,
 }
 CHECKS: dict[str, Callable[..., Any]] = {  # of the parameters' values
     "residual": check_residual,
     "sinks": sinkrows.asked_sinks,
-    "maps": sinkrows.asked_sinks,
+    "sinkmaps": sinkrows.asked_sinks,
     "heads": sinkrows.asked_heads,
     "nulls": check_measures,
     "spans": spans.check_spans,
 }
+INTERVENED = ("answers", "maps")  # whose key may name an intervention
 COUNTS = {"batch_size", "max_new_tokens"}
 SHARED = ("model", "benchmark", "items", "intervention", "seed", "work")  # not the experiment's own
 
@@ -130,7 +133,9 @@ def frame(key: Key, benchmark: Benchmark, device: str = "cpu", work: Path | None
     model, given = _loaded(key.model, device), key.parameters | how
     if key.experiment == "answers":
         return answers(model, benchmark, key.intervention, key.seed, **given, work=work)
-    if key.experiment in ("residual", "nulls"):
+    if key.experiment == "maps":
+        given["intervention"] = key.intervention
+    if key.experiment in ("residual", "nulls", "maps"):
         given["seed"] = key.seed
     return EXPERIMENTS[key.experiment](model, benchmark.items, **given)
 
@@ -156,7 +161,7 @@ def measure(
     how = {} if batch_size is None else {"batch_size": batch_size}
     own = check_parameters(experiment, parameters | how)
     chosen, loaded, asked = Intervention.parse(intervention), ModelChoice.parse(model), Choice.parse(benchmark)
-    if experiment != "answers" and str(chosen) != "none":
+    if experiment not in INTERVENED and str(chosen) != "none":
         raise ValueError(f"{experiment} tables are of the untouched model, intervention {intervention!r} was given")
     check_device(device)
     for changes in (chosen, own):
@@ -209,7 +214,7 @@ def _about(model: LostModel, key: Key, origin: str, seconds: float) -> dict[str,
 def command(key: Key) -> str:
     """The shell command that makes this table."""
     given = {"model": key.model, "benchmark": key.benchmark, "seed": key.seed, "n": key.n}
-    if key.experiment == "answers":
+    if key.experiment in INTERVENED:
         given["intervention"] = key.intervention
     words = ["lostlib", "run", key.experiment]
     words += [word for name, value in given.items() for word in (f"--{name}", str(value))]

@@ -166,7 +166,7 @@ def figure(fig: Figure, name: str, caption: str, alt: str, data: pd.DataFrame | 
         raise ValueError(f"figure {name!r} needs a caption and an alternative text for those who cannot see it")
     png = _saved(fig, "png")
     bundle: dict[str, Any] = {"text/plain": alt, "image/png": base64.b64encode(png).decode()}
-    if folder := _folder():
+    if folder := files_folder():
         files = {kind: _saved(fig, kind) for kind in ("svg", "pdf")}
         files |= {} if data is None else {"csv": data.to_csv(index=False).encode()}
         for kind, content in files.items():
@@ -185,10 +185,10 @@ def table(
 ) -> None:
     """Show a numbered table; prose refers to it with {numref}`tab-name`. `formats` maps columns to format specs."""
     label, caption = _label("tab", name), " ".join(caption.split())
-    df = df if isinstance(df.index, pd.RangeIndex) else df.reset_index()
+    df = df.reset_index(drop=df.index.names == [None])  # an index without a name says nothing
     text = _as_text(df, formats or {})
     links = ""
-    if folder := _folder():
+    if folder := files_folder():
         (folder / f"{label}.csv").write_text(df.to_csv(index=False))
         links = f"\n\n{_downloads(label, ['csv'])}"
     markdown = f"{_csv_table(text, caption, label)}{links}"
@@ -245,10 +245,15 @@ def _label(kind: str, name: str) -> str:
     return f"{kind}-{name}"
 
 
-def _folder() -> Path | None:
+def files_folder() -> Path | None:
     """Where this run keeps its files, or None outside a run for the book."""
     folder = os.environ.get("LOST_FILES")
     return Path(folder) if folder else None
+
+
+def to_the_book(markdown: str) -> None:
+    """Show MyST text in the book, and nothing elsewhere."""
+    _show({"text/plain": "", BOOK: {"markdown": markdown}})
 
 
 def _downloads(label: str, kinds: Iterable[str]) -> str:
@@ -307,16 +312,17 @@ def provenance(tables: Iterable[Mapping[str, Any]]) -> None:
     """End a chapter: the tables it stands on (their manifests) and the command that runs it again."""
     rows = [{k: str(t[k])[:60] for k in PROVENANCE if t.get(k) is not None} for t in tables]
     df = pd.DataFrame(rows, columns=[k for k in PROVENANCE if any(k in row for row in rows)]).fillna("–")
-    chapter = (_folder() or Path("CHAPTER_files")).name.removesuffix("_files")
+    chapter = (files_folder() or Path("CHAPTER_files")).name.removesuffix("_files")
     given = "".join(f" -p {name} {shlex.quote(str(value))}" for name, value in parameters.CURRENT.items())
     command = f"papermill notebooks/{chapter}.ipynb out.ipynb{given}"
     intro = "Tables that this chapter stands on:" if rows else "This chapter reads no table."
     plain, page, myst = (df.to_string(index=False), df.to_html(index=False), _csv_table(df)) if rows else ("", "", "")
+    folded = f":::{{dropdown}} {intro}\n{myst}\n\nAll tables, with the commands that make them: {{ref}}`tables`.\n:::"
     _show(
         {
             "text/plain": f"{intro}\n{plain}\nRun it again: {command}",
             "text/html": f"<p>{intro}</p>{page}<p>Run it again:</p><pre>{html.escape(command)}</pre>",
-            BOOK: {"markdown": f":::{{dropdown}} {intro}\n{myst}\n:::\n\nRun it again:\n\n```bash\n{command}\n```"},
+            BOOK: {"markdown": f"{folded}\n\nRun it again:\n\n```bash\n{command}\n```"},
         }
     )
 

@@ -1,5 +1,6 @@
 """The experiments on sinks: `sinks`, every token's sink value beside the attention it gets and what it contributes;
-`heads`, which heads look at the image and what VAR would move in them; `maps`, where each head looks in the image."""
+`heads`, which heads look at the image and what VAR would move in them; `sinkmaps`, where each head looks in the image.
+"""
 
 from __future__ import annotations
 

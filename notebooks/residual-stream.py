@@ -101,6 +101,10 @@ report.figure(
 # \mathrm{eRank}(X) = \exp\Big(-\sum_i p_i \ln p_i\Big) \in [1, \min(S, H)] .
 # $$ (eq-erank)
 #
+# :::{margin}
+# **Singular values**: how far $X$ stretches its directions. Large ones are directions with much energy.
+# :::
+#
 # It is the exponential of an entropy: $k$ equal singular values give $k$, one dominating value gives nearly 1. In code,
 # with a model at hand:
 #

@@ -27,6 +27,10 @@
 # + \underbrace{\frac{\lVert X' (I - P_R) \rVert_F}{2 \lVert X' \rVert_F}}_{\Delta D,\ \text{row}} .
 # $$ (eq-rid)
 #
+# :::{margin}
+# **Frobenius norm**: the root of the sum of all squared entries, the length of a matrix.
+# :::
+#
 # Three controls tell how large a RID is large:
 #
 # - **Noise Δ**: `attn_out` is replaced by Gaussian noise of the same Frobenius norm. This is the absolute yardstick that

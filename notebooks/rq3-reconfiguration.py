@@ -75,7 +75,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from lostlib import results, stats
+from lostlib import explore, results, stats
 from lostlib.benchmarks import load_benchmark
 
 # %% [markdown]
@@ -189,6 +189,10 @@ for _claim, _kind, _key in (("C4", "Noise Δ", "noise_delta"), ("C5", "Noise QKV
 #
 # ## Replacing the weights
 #
+# :::{margin}
+# **Mass**: the sum of a row's weights on a block of keys. Replacing weights within the block leaves it as it was.
+# :::
+#
 # Stochastic attention probing (SAP) keeps everything of attention but the question of *where it looks*. In the rows it
 # touches, the weights on a block of keys give way to predefined ones; the block keeps the mass the model gave it, causal
 # zeros stay zero, rows still sum to one. The members of the family differ in what they put there:
@@ -232,7 +236,7 @@ def _run(name, label):
     runs = [_answers(name, RUNS[label], s) for s in range(seeds if label == "visual: gaussian" else 1)]
     right = pd.concat([run["correct"].astype(float) for run in runs], axis=1)
     unread = pd.concat([run["parsed"].isna().astype(float) for run in runs], axis=1)
-    return runs[0].assign(correct=right.mean(axis=1), unparsed=unread.mean(axis=1))
+    return runs[0].assign(correct=right.mean(axis=1), unparsed=unread.mean(axis=1), right=runs[0]["correct"])
 
 
 baseline = {name: _answers(name, "none") for name in _names}
@@ -316,14 +320,49 @@ _wide = sap.assign(
     ]
 )
 _wide = _wide.pivot(index="run", columns="benchmark", values="text").loc[["baseline", *RUNS], _names]
+_flat = (sap["low"] == sap["high"]).any()  # resampling pictures changes nothing
+_flat_note = (
+    " An interval of no width: every picture has the same share of right answers, as when a model gives one answer to "
+    "everything and each picture is asked as many questions with the truth yes as with no."
+    if _flat
+    else ""
+)
 _wide["unread"] = sap.groupby("run")["unparsed"].max()
 report.table(
     _wide.reset_index(),
     "sap",
     f"Accuracy under each replacement with its 95 % interval, {n_items} items a benchmark; unread: the share of answers in "
-    "which nothing can be read, in the benchmark where it is largest. The changes are in the data of {numref}`fig-sap`.",
+    "which nothing can be read, in the benchmark where it is largest. The changes are in the data of {numref}`fig-sap`."
+    + _flat_note,
     {"unread": ".3f"},
 )
+
+# %% [markdown]
+# {numref}`fig-scenes-replaced` takes a few of these questions. Below it you can choose the intervention yourself: watch *which*
+# wrong answers the model falls back on.
+
+# %% tags=["hide-input"]
+scenes = [
+    (name, item) for name in _names for item in load_benchmark(name, n=n_items).items[:2] if len(item.images) == 1
+]
+
+
+def _by_benchmark(frames):
+    """Rows of several benchmarks in one frame."""
+    return pd.concat([frame.assign(benchmark=name) for name, frame in frames.items()])
+
+
+said = {"learned": _by_benchmark({name: baseline[name].assign(right=baseline[name]["correct"]) for name in _names})}
+said |= {label: _by_benchmark({name: after[name, label] for name in _names}) for label in RUNS}
+if scenes:
+    explore.answers(
+        scenes,
+        said,
+        "scenes-replaced",
+        f"Answers of {model} to a few questions under each replacement, seed {seed}; the first line is the untouched model.",
+        "Pictures of coloured shapes with their questions, and below each a column of answers, one for each replacement, "
+        "marked right or wrong.",
+    )
 
 # %% [markdown]
 # On mini-pope the model falls from {num}`base_pope:.3f:ci` to {num}`sap_pope_visual_gaussian:.3f:ci` when the weights on image
@@ -477,6 +516,36 @@ report.figure(
     "Three lines of attention mass against the layer, one panel a benchmark.",
     data=looks,
 )
+
+# %% [markdown]
+# The averages hide heads that do different things. In {numref}`fig-maps` you can look at each of them, and at what a replacement
+# leaves: the mass on the image stays, where it lies does not. The later layers also change because what they read has changed.
+
+# %% tags=["hide-input"]
+maps = {}
+for _label, _intervention in (
+    ("learned", "none"),
+    *((w, f"sap:keys=visual,weights={w}") for w in ("gaussian", "permuted")),
+):
+    _found = {
+        name: results.obtain(
+            "maps", model=model, benchmark=name, n=min(n_items, 2), intervention=_intervention, device=device
+        )
+        for name in _names
+    }
+    _kept.extend(_found.values())
+    _run_label = "learned" if _label == "learned" else f"visual: {_label}"
+    maps[_label] = _by_benchmark({name: found.frame for name, found in _found.items()}), said[_run_label]
+if scenes:
+    explore.maps(
+        scenes,
+        maps,
+        "maps",
+        f"Attention of the last prompt token on the image patches, mean over heads, for the first question of {_names[0]}: as "
+        "learned, and when weights on image tokens are replaced in all layers. Bright is the largest weight of its panel; white "
+        "frames mark the patches that decide the answer.",
+        "A grid of heat maps, a row for each replacement and a column for each layer, beside the picture asked about.",
+    )
 
 # %% [markdown]
 # ## Where the looking is done

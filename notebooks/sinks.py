@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
-#   lost: {data: [data/results/sinks, data/results/heads, data/results/maps, data/results/answers/mini-llava-1.5-sinks, data/results/answers/mini-llava-1.5/*/none.s0.parquet, data/results/answers/mini-llava-1.5/*/var*, data/models/mini-llava-1.5*/model.safetensors]}
+#   lost: {data: [data/results/sinks, data/results/heads, data/results/sinkmaps, data/results/answers/mini-llava-1.5-sinks, data/results/answers/mini-llava-1.5/*/none.s0.parquet, data/results/answers/mini-llava-1.5/*/var*, data/models/mini-llava-1.5*/model.safetensors]}
 # ---
 
 # %% [markdown]
@@ -347,10 +347,10 @@ report.verdict(
 # ## Attention maps
 #
 # The pictures behind the numbers: what text tokens look at in one picture, layer by layer, with sinks and without. `picture`,
-# `layers` and `heads` are parameters of this chapter. {numref}`fig-maps-heads` shows single heads.
+# `layers` and `heads` are parameters of this chapter. {numref}`fig-sinkmaps-heads` shows single heads.
 
 # %% tags=["hide-input"]
-maps = _obtain("maps", 4, on="mini-realworldqa" if benchmark.startswith("mini-") else benchmark, tau=_tau)
+maps = _obtain("sinkmaps", 4, on="mini-realworldqa" if benchmark.startswith("mini-") else benchmark, tau=_tau)
 _asked = load_benchmark("mini-realworldqa" if benchmark.startswith("mini-") else benchmark, n=4).items[picture]
 _map = maps[maps["item"] == _asked.uid]
 _wanted = lambda text, values: list(values) if text == "all" else [v for v in map(int, text.split("+")) if v in values]  # noqa: E731
@@ -392,7 +392,7 @@ if _square:
             _ax.set_title(f"layer {_layer}, {'without sinks' if _without else 'all'}", fontsize=9)
     report.figure(
         _fig,
-        "maps",
+        "sinkmaps",
         f"Attention of the text tokens of one item over the image in {model}, mean over heads {'+'.join(map(str, _heads))}. Framed: sinks. "
         "Second and fourth row: the same without the sinks. Each map has its own scale, from none (dark) to most (bright).",
         f"Overlays of attention on the picture in {len(_picked)} layers, with sinks and without.",
@@ -419,7 +419,7 @@ if _square:
         )
     report.figure(
         _fig,
-        "maps-heads",
+        "sinkmaps-heads",
         f"The same in single heads of layer {_layer}.",
         "Overlays of attention on the picture, one a head, with the mass on the image and on sinks in the title.",
     )
@@ -804,6 +804,120 @@ report.table(
 # - **Intervals without width.** Where not one answer changes, resampling shows no uncertainty. By the rule of three, none among
 #   {num}`answers_asked:d` independent items still allows changes in {num}`rule_of_three:.3f` of all.
 
+# %% [markdown]
+# ## Exercises
+#
+# Replace the dots, run the cell, then run the check below it. A check never looks at how you do it, only at what comes out;
+# it can be run as often as you like.
+
+# %%
+import numpy as np
+
+from lostlib import teach
+
+# %% [markdown]
+# ### Exercise 1: find the sink tokens
+#
+# *Objective:* turn a definition into a detector · *Minutes:* 10 · *Difficulty:* medium
+#
+# The sink value of a token is $\phi(x) = \max_{d \in D} |x_d| / \sqrt{\frac{1}{H} \sum_h x_h^2}$ for the sink dimensions $D$; a token
+# is a sink from the threshold $\tau$ on. Write the detector. Before you do: does the scale of a token matter, its sign, the other
+# tokens of the sequence?
+
+
+# %% tags=["exercise"]
+def my_sinks(hidden, dims, tau):
+    """A boolean for each token of `hidden`, a numpy array (S, H); `dims` is a list of sink dimensions."""
+    ...
+
+
+# %% tags=["check"]
+teach.check_sink_tokens(my_sinks)
+
+
+# %% tags=["solution", "hide-cell"]
+def my_sinks(hidden, dims, tau):
+    phi = np.abs(hidden[:, dims]).max(axis=1) / np.sqrt(np.mean(hidden**2, axis=1))
+    return phi >= tau
+
+
+teach.check_sink_tokens(my_sinks)
+
+# %% [markdown]
+# ### Exercise 2: change a token and predict
+#
+# *Objective:* know what a detector reacts to · *Minutes:* 5 · *Difficulty:* easy
+#
+# A token is huge in one sink dimension. Does its sink value fall, stay or rise when
+#
+# - `scale`: all its numbers are nine times as large
+# - `sign`: all its numbers change their sign
+# - `elsewhere`: another dimension, which is no sink dimension, becomes even larger
+# - `wider`: the model has twice as many dimensions, and the token is zero in the new ones
+#
+# Answer with `"falls"`, `"stays"` or `"rises"`.
+
+# %% tags=["exercise"]
+predictions = {"scale": ..., "sign": ..., "elsewhere": ..., "wider": ...}
+
+# %% tags=["check"]
+teach.check_predictions("sink-value", predictions)
+
+# %% tags=["solution", "hide-cell"]
+predictions = {"scale": "stays", "sign": "stays", "elsewhere": "falls", "wider": "rises"}
+# phi is relative to the token's own energy per dimension: a threshold means
+# another thing in a model of another width.
+teach.check_predictions("sink-value", predictions)
+
+# %% [markdown]
+# ### Exercise 3: a threshold from another model
+#
+# *Objective:* carry a threshold over with care · *Minutes:* 4 · *Difficulty:* medium
+#
+# The published threshold is $\tau = 20$. What is the smallest number $H$ of hidden dimensions with which any token at all can be a
+# sink? Answer with a number.
+
+# %% tags=["exercise"]
+smallest = ...
+
+# %% tags=["check"]
+teach.check_reading("smallest-hidden-size", smallest)
+
+# %% tags=["solution", "hide-cell"]
+smallest = 20**2  # phi is at most the square root of H
+teach.check_reading("smallest-hidden-size", smallest)
+
+# %% [markdown]
+# ### Exercise 4: move the attention
+#
+# *Objective:* write the redistribution and keep its books · *Minutes:* 12 · *Difficulty:* hard
+#
+# Write what VAR does to one attention row of an image-centric head: all sinks, in the image and in the text, keep $1 - p$ of their
+# weight; what they lose goes to the image tokens that are no sinks, in proportion to what these had; nothing else changes. Which of
+# these must hold whatever $p$ is: the row sums to one, text that is no sink keeps its weight, the order of the receivers stays?
+
+
+# %% tags=["exercise"]
+def my_move(row, sinks, visual, p):
+    """The new row; `row` (K,) sums to one, `sinks` and `visual` (K,) are boolean numpy arrays, 0 <= p <= 1."""
+    ...
+
+
+# %% tags=["check"]
+teach.check_redistribution(my_move)
+
+
+# %% tags=["solution", "hide-cell"]
+def my_move(row, sinks, visual, p):
+    receivers = visual & ~sinks
+    new = np.where(sinks, (1 - p) * row, row)
+    new[receivers] += p * row[sinks].sum() * row[receivers] / row[receivers].sum()
+    return new
+
+
+teach.check_redistribution(my_move)
+
 # %% tags=["hide-input"]
 print(results.sources(_kept))
+report.say("seconds_sinks", sum(t.about["seconds"] for t in _kept))
 report.provenance([t.manifest for t in _kept])

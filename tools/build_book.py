@@ -3,11 +3,16 @@
 Always from nothing: it takes seconds, and a page can then never show last time's number.
 """
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pandas as pd
+
+from lostlib import results
 
 BUILD = Path("_build")
 SOURCE, RUN = BUILD / "src", BUILD / "run" / "notebooks"
@@ -31,9 +36,21 @@ def assemble() -> None:
             shutil.copytree(files, SOURCE / "notebooks" / files.name)
 
 
+def manifests() -> pd.DataFrame:
+    """One line a shipped table: its manifest, how many rows it has and its file."""
+    lines = []
+    for path in results.shipped_tables():
+        table = results.read(path)
+        about = {k: json.dumps(v) if isinstance(v, dict) else v for k, v in table.manifest.items()}
+        file = path.relative_to(results.paths.RESULTS).as_posix()
+        lines.append(about | {"rows": len(table.frame), "file": file})
+    return pd.DataFrame(lines).drop(columns=["source", "name"])
+
+
 def main() -> int:
     """Build; any warning fails, all are shown."""
     assemble()
+    manifests().to_csv(SOURCE / "book" / "tables.csv", index=False)
     options = ["-W", "-n", "--keep-going", "-q", "--path-output", "."]
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
     jupyter_book = str(Path(sys.executable).with_name("jupyter-book"))

@@ -35,6 +35,19 @@ QUIET = {
 }
 
 
+SETUP = """\
+# In Colab this fetches the project with its data; where lostlib is installed it does nothing.
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("lostlib") is None:
+    _url = "https://github.com/lost-in-attention/lost-in-attention"
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", _url, "lost-in-attention"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", "lost-in-attention[measure]"], check=True)
+    sys.path.insert(0, "lost-in-attention")  # the running kernel does not see the installation by itself"""
+
+
 class PrivateKernel(AsyncKernelManager):
     """A kernel on sockets of its own: ipc warns of no open port, a fresh path keeps parallel runs apart."""
 
@@ -51,8 +64,10 @@ HOW = {
 
 
 def read_source(path: Path) -> NotebookNode:
-    """The chapter as an unexecuted notebook with stable cell ids, fit for `papermill` and for Jupyter."""
+    """The chapter as an unexecuted notebook with stable cell ids, fit for `papermill`, for Jupyter and for Colab."""
     nb = jupytext.read(path, fmt="py:percent")
+    first = next(number for number, cell in enumerate(nb.cells) if cell.cell_type == "code")
+    nb.cells.insert(first, nbformat.v4.new_code_cell(SETUP, metadata={"tags": ["remove-cell"]}))
     nb.metadata.pop("jupytext", None)
     nb.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
     for number, cell in enumerate(nb.cells):
@@ -114,6 +129,7 @@ def run(source: Path, out: Path, given: dict) -> None:
         "parameters": default_parameters(nb) | given,
         "seconds": round(time.monotonic() - started, 1),
         "python": platform.python_version(),
+        "hardware": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
         "versions": {name: found for name in SHOWN_VERSIONS if (found := installed(name))},
     }
     out.with_suffix(".json").write_text(json.dumps(sidecar, indent=1) + "\n")

@@ -4,10 +4,11 @@
 2. A notebook's outputs that bring their own page text turn into markdown cells (`for_the_book`), so that figures and
    tables are numbered, labelled and checked like hand-written ones.
 3. The role `num` prints a number and links it to the cell that computed it; the directive `verdicts` lists them all,
-   and `models` the checkpoints.
+   `models` the checkpoints, `tables` the shipped tables.
 4. Each chapter ends with a box that tells what ran it (`finish_page`).
 """
 
+import csv
 import json
 import math
 import posixpath
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from docutils import nodes
 from docutils.statemachine import StringList
+from docutils.writers.html5_polyglot import HTMLTranslator
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
@@ -99,6 +101,7 @@ def provenance(run: dict) -> nodes.container:
         "Software": ", ".join(
             f"{name} {found}" for name, found in {"Python": run["python"], **run["versions"]}.items()
         ),
+        "Hardware": run["hardware"],
         "Run time": f"under {minutes} minute{'s' * (minutes > 1)}",
     }
     box = nodes.container(classes=["lost-provenance"])
@@ -149,14 +152,15 @@ def shown(number: dict | None, spec: str) -> str:
 
 
 class Verdicts(SphinxDirective):
-    """``{verdicts}``: a table of all verdicts, each linked to the place where it is reached."""
+    """``{verdicts}``: the claims of `book/claims.csv` and their verdicts, linked to where they are reached."""
 
     def run(self) -> list[nodes.Node]:
         """Build the table from MyST, so that its links are checked like all others."""
-        if not self.env.lost_verdicts:
-            return []
-        rows = [(v["claim"], v["text"], f"{{ref}}`{v['status']} <{v['label']}>`") for v in self.verdicts()]
-        return csv_table(self, ("Claim", "What the paper says", "Found here"), rows, plain=2)
+        claims = {line["claim"]: line["text"] for line in listed(self, "claims.csv")}
+        rows = {claim: (claim, text, "not covered yet") for claim, text in claims.items()}
+        for v in self.verdicts():
+            rows[v["claim"]] = v["claim"], v["text"], f"{{ref}}`{v['status']} <{v['label']}>`"
+        return csv_table(self, ("Claim", "What the papers say", "Found here"), list(rows.values()), plain=2)
 
     def verdicts(self) -> list[dict]:
         """All verdicts in the order of the book's files."""
@@ -184,11 +188,40 @@ class Models(SphinxDirective):
         return csv_table(self, ("Model", "Layers", "Visual tokens", "GB", "Minutes (estimated)"), rows, plain=5)
 
 
-def csv_table(directive: SphinxDirective, head: tuple[str, ...], rows: list[tuple[str, ...]], plain: int) -> list:
+class Tables(SphinxDirective):
+    """``{tables}``: the shipped tables, from `book/tables.csv`, which the build writes."""
+
+    SHOWN = ("experiment", "model", "benchmark", "intervention", "parameters", "seed", "n", "rows", "hash", "date")
+
+    def run(self) -> list[nodes.Node]:
+        """Build the table; scripts of the page search and sort it."""
+        rows = [tuple(line[name] for name in self.SHOWN) for line in listed(self, "tables.csv")]
+        return csv_table(self, self.SHOWN, rows, plain=len(self.SHOWN), look="lost-sortable")
+
+
+def listed(directive: SphinxDirective, name: str) -> list[dict[str, str]]:
+    """The lines of a CSV file beside the pages of `book/`."""
+    path = Path(directive.env.srcdir) / "book" / name
+    directive.env.note_dependency(str(path))
+    with path.open(newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+def csv_table(
+    directive: SphinxDirective, head: tuple[str, ...], rows: list[tuple[str, ...]], plain: int, look: str = ""
+) -> list:
     """A table by way of MyST, so that links in it are checked like all others; the first cells are plain text."""
     cells = [[quoted(cell) if k < plain else cell for k, cell in enumerate(row)] for row in rows]
     body = [",".join(f'"{cell}"' for cell in row) for row in (head, *cells)]
-    lines = [":::{csv-table}", ":header-rows: 1", ":widths: auto", "", *body, ":::"]
+    lines = [
+        ":::{csv-table}",
+        ":header-rows: 1",
+        ":widths: auto",
+        *([f":class: {look}"] if look else []),
+        "",
+        *body,
+        ":::",
+    ]
     box = nodes.container()
     directive.state.nested_parse(StringList(lines, source=directive.name), 0, box)
     return box.children
@@ -214,6 +247,17 @@ def drop_repeated_scripts(app: Sphinx, pagename: str, template: str, context: di
     context["script_files"] = scripts
 
 
+def open_citation(writer: HTMLTranslator, node: nodes.citation) -> None:
+    """An entry of the bibliography is an item of the list that Sphinx opens around it."""
+    HTMLTranslator.visit_citation(writer, node)
+    writer.body[-1] = writer.body[-1].replace("doc-biblioentry", "listitem")
+
+
+def close_citation(writer: HTMLTranslator, node: nodes.citation) -> None:
+    """As Sphinx does."""
+    HTMLTranslator.depart_citation(writer, node)
+
+
 def write_index(app: Sphinx, error: Exception | None) -> None:
     """Make index.html the book's first page itself, not a redirect to it."""
     root, out = app.config.root_doc, Path(app.outdir)
@@ -235,6 +279,8 @@ def setup(app: Sphinx) -> dict[str, object]:
     app.add_role("num", Num())
     app.add_directive("verdicts", Verdicts)
     app.add_directive("models", Models)
+    app.add_directive("tables", Tables)
+    app.add_node(nodes.citation, override=True, html=(open_citation, close_citation))
     app.connect("env-before-read-docs", collect)
     app.connect("source-read", for_the_book)
     app.connect("doctree-read", finish_page)

@@ -60,6 +60,19 @@ def _free_from(where: pd.DataFrame) -> str:
     return str(free.iloc[0]) if len(free) else "none"
 
 
+def _rival(means: pd.DataFrame) -> str:
+    """The null model whose RID is nearest to the true attention update's."""
+    rid = means[(means["value"] == "rid") & (means["module"] == "attn")].set_index("control")["mean"]
+    return str((rid.drop("none") - rid["none"]).abs().idxmin())
+
+
+def _single_layers(spans: pd.DataFrame) -> pd.Series:
+    """RID of both modules by layer, from spans of one layer or run of layers."""
+    both = spans[spans["module"] == "both"]
+    shortest = both.loc[both.groupby("first")["last"].idxmin()]
+    return shortest.set_index(shortest["first"].astype(str))["mean"]
+
+
 READINGS: dict[str, Reading] = {
     "raises-effective-rank": Reading(
         ("attention", "FFN"), _steps,
@@ -106,6 +119,28 @@ READINGS: dict[str, Reading] = {
         "phi is at most the square root of H: a token whose whole energy lies in one dimension. A threshold that is "
         "carried over from a large model can be out of reach in a small one, so give tau as a share of the energy.",
         "phi is largest for a token with all its energy in one dimension. What is it then, in terms of H?",
+    ),
+    "harder-rival": Reading(
+        ("gaussian", "shuffled"), _rival,
+        "The more a null model keeps of the true update, the less is left to explain by what it does not keep.",
+        "Which of the two points is nearer to the circle of attention?",
+    ),
+    "largest-step": Reading(
+        lambda spans: tuple(_single_layers(spans).index), lambda spans: _single_layers(spans).idxmax(),
+        "A mean over layers would not have shown that one layer stands out.",
+        "Compare the cells of the diagonal in the panel of both modules.",
+    ),
+    "together-and-apart": Reading(
+        ("smaller", "equal", "larger"), "smaller",
+        "What is new the first time is not new the second time. Spans ask what layers bring together; sums of steps "
+        "count again what has been said before.",
+        "Is the direction outside the stream's span when the second layer writes it?",
+    ),
+    "products-left": Reading(
+        (), 10,
+        "A tenth of the products, and yet the layer gets much less than ten times faster: products of queries and keys "
+        "are a small part of what it computes.",
+        "Each query meets the text keys only; there are as many queries as before.",
     ),
 }  # fmt: skip
 

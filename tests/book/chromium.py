@@ -88,15 +88,16 @@ class Chromium:
         elif method == "Network.loadingFailed" and not event.get("canceled"):
             self.faults.append(f"not loaded ({event['type']}): {event['errorText']}")
 
-    def open(self, page: Path, width: int = 1280, height: int = 900, dark: bool = False) -> list[str]:
+    def open(self, page: Path, width: int = 1280, height: int = 900, dark: bool = False, query: str = "") -> list[str]:
         """Load a page, wait until its formulas are set, give back its faults."""
         self.faults = []
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        self.call("Emulation.setEmulatedMedia", features=scheme)
-        self.call("Page.navigate", url=page.resolve().as_uri())
+        still = [{"name": "prefers-reduced-motion", "value": "reduce"}]  # or colours are looked at while they fade
+        self.call("Emulation.setEmulatedMedia", features=scheme + still)
+        self.call("Page.navigate", url=page.resolve().as_uri() + (f"?q={query}" if query else ""))
         while self.receive().get("method") != "Page.loadEventFired":
             pass
         self.evaluate("window.MathJax ? MathJax.startup.promise.then(() => 0) : 0")

@@ -1,5 +1,6 @@
 """The built book: every link leads somewhere, nothing is loaded from outside, every page works in a browser offline."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -7,10 +8,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import axe
 import pytest
+import yaml
 from chromium import PROGRAM, Chromium
 
-HTML = Path(__file__).resolve().parents[2] / "_build" / "html"
+ROOT = Path(__file__).resolve().parents[2]
+HTML = ROOT / "_build" / "html"
 LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src"}
 
 
@@ -120,3 +124,103 @@ def test_the_browser_sees_faults(browser: Chromium, tmp_path: Path):
     assert "outside request" in faults
     assert "script error" in faults
     assert all(browser.evaluate(check.replace("WIDTH", "390")) for check in (BROKEN, UNSET, TOO_WIDE))
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "dark"), [(1280, True), (390, False)])
+def test_axe_finds_nothing_serious(browser: Chromium, html: Path, width: int, dark: bool):
+    if axe.script() is None:
+        pytest.skip("axe-core could not be had: no npm, or no registry")
+    faults = []
+    for path in pages(html):
+        browser.open(path, width, dark=dark)
+        browser.evaluate(f"{axe.script()};0")
+        faults += [f"{path.relative_to(html)}: {fault}" for fault in browser.evaluate(axe.RUN)]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.browser
+def test_axe_sees_faults(browser: Chromium, tmp_path: Path):
+    if axe.script() is None:
+        pytest.skip("axe-core could not be had: no npm, or no registry")
+    (tmp_path / "bad.html").write_text('<html><img src="data:,"><p style="color: #ccc">pale</p></html>')
+    browser.open(tmp_path / "bad.html")
+    browser.evaluate(f"{axe.script()};0")
+    found = " ".join(browser.evaluate(axe.RUN))
+    assert "image-alt" in found
+    assert "color-contrast" in found
+
+
+@pytest.mark.browser
+def test_search_works_from_files(browser: Chromium, html: Path):
+    faults = browser.open(html / "search.html", query="innovation")
+    count = "new Promise(done => setTimeout(() => done(document.querySelectorAll('#search-results li').length), 1500))"
+    assert browser.evaluate(count) >= 2
+    assert not faults
+
+
+DRIVE = """(() => {
+    const box = document.getElementById('ID'), before = box.innerText;
+    const control = [...box.querySelectorAll('select, input')].at(PLACE);
+    control.value = VALUE;
+    control.dispatchEvent(new Event('input', {bubbles: true}));
+    return [box.hidden, before, box.innerText];
+})()"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    ("name", "place", "value", "words"),
+    [
+        ("explore-scenes-replaced", 0, 12, "no RoPE"),
+        ("explore-maps", 1, 5, "Mass on the image"),
+        ("explore-maps", 3, 1, "permuted"),
+    ],
+)
+def test_a_figure_can_be_driven(browser: Chromium, html: Path, name: str, place: int, value: int, words: str):
+    browser.open(html / "notebooks" / "rq3-reconfiguration.html", 390)
+    script = DRIVE.replace("ID", name).replace("PLACE", str(place)).replace("VALUE", str(value))
+    hidden, before, after = browser.evaluate(script)
+    assert not hidden
+    assert words in after
+    assert before != after
+
+
+@pytest.mark.browser
+def test_the_list_of_tables_is_searched_and_sorted(browser: Chromium, html: Path):
+    browser.open(html / "book" / "tables.html")
+    rows = "[...document.querySelectorAll('.lost-sortable tbody tr')]"
+    shown = f"{rows}.filter(row => !row.hidden).map(row => row.cells[0].innerText)"
+    everything = browser.evaluate(shown)
+    assert len(everything) == len(list((ROOT / "data" / "results").rglob("*.parquet")))
+    browser.evaluate("document.querySelector('.lost-sortable th button').click()")
+    assert browser.evaluate(shown) == sorted(everything)
+    typed = "b => { b.value = 'residual erank'; b.dispatchEvent(new Event('input')) }"
+    browser.evaluate(f"({typed})(document.querySelector('.lost-search input'))")
+    assert 0 < len(browser.evaluate(shown)) < len(everything)
+
+
+def test_every_figure_has_words_and_downloads(html: Path):
+    for path in html.glob("notebooks/*.html"):
+        figures = path.read_text("utf-8").split("<figure")[1:]
+        assert figures
+        for figure in (text.split("</figure>")[0] for text in figures):
+            assert re.search(r'<img[^>]*alt="[^"]{20,}"', figure), f"{path.name}: {figure[:200]}"
+            assert {"SVG", "PDF"} <= set(re.findall(r">(SVG|PDF|CSV)<", figure)), f"{path.name}: {figure[:200]}"
+
+
+def test_the_buttons_name_what_is_in_the_tree(html: Path):
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    place = config["repository"]["url"].removeprefix("https://")
+    owner = place.removeprefix("github.com/")
+    buttons = (
+        rf"https://colab\.research\.google\.com/github/{owner}/blob/main/([^?#]+)",
+        rf"https://mybinder\.org/v2/gh/{owner}/main\?urlpath=lab/tree/([^?#]+)",
+    )
+    for chapter in ROOT.glob("notebooks/*.py"):
+        links = read(html / "notebooks" / f"{chapter.stem}.html").links
+        for button in buttons:
+            (named,) = [found[1] for link in links if (found := re.fullmatch(button, link))]
+            assert (ROOT / named).is_file()
+            assert Path(named).stem == chapter.stem

@@ -1,0 +1,12 @@
+/* Buttons of the theme are named other than they read. What can be read is their name; an icon gets its name as text. */
+document.addEventListener("DOMContentLoaded", () => {
+  for (const button of document.querySelectorAll(".search-button-field, .theme-switch-button, details > summary")) {
+    const name = button.getAttribute("aria-label");
+    button.removeAttribute("aria-label");
+    if (button.textContent.trim() || !name) continue;
+    const text = document.createElement("span");
+    text.className = "visually-hidden";
+    text.textContent = name;
+    button.append(text);
+  }
+});

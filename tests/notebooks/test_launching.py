@@ -1,0 +1,101 @@
+"""Launching elsewhere: the set-up cell, the torch-free half that Binder runs, the workflows. Nothing here is opened."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+from run_chapter import SETUP, read_source  # noqa: E402  tools is no package
+
+CHAPTERS = sorted((ROOT / "notebooks").glob("*.py"))
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
+BLOCK = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "transformers", "safetensors", "datasets"):
+            raise ImportError(f"{name} is blocked")
+
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_runs_from_shipped_tables_without_torch(chapter: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(BLOCK)
+    command = [sys.executable, "tools/run_chapter.py", str(chapter), str(tmp_path / "out.ipynb"), "{}"]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "measured now:" not in (tmp_path / "out.ipynb").read_text()
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_the_first_code_cell_sets_up(chapter: Path) -> None:
+    first = next(cell for cell in read_source(chapter).cells if cell.cell_type == "code")
+    assert first.source == SETUP
+
+
+def test_the_set_up_cell_does_nothing_here_and_leaves_no_parameter(tmp_path: Path) -> None:
+    names: dict = {}
+    exec(SETUP, names)
+    assert {name for name in names if name[0] != "_"} == {"importlib", "subprocess", "sys"}
+
+
+def test_the_set_up_cell_fetches_the_project_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command))
+    monkeypatch.setattr(sys, "path", [])
+    exec(SETUP, {})
+    clone, install = commands
+    assert clone[-2:] == [CONFIG["repository"]["url"], sys.path[0]]
+    assert install[-1] == f"{sys.path[0]}[measure]"
+    assert "measure" in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
+def test_the_repository_has_one_address() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["repository-code"] == CONFIG["repository"]["url"]
+
+
+def test_binder_installs_the_report_half() -> None:
+    lines = (ROOT / ".binder" / "requirements.txt").read_text().splitlines()
+    asked = [line for line in lines if line[0] != "#"]
+    assert asked == ["-c ../requirements.lock", "-e .", "papermill"]  # the package with no extra: no torch
+    needs = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert not {"torch", "transformers"} & {re.split(r"[<>=\[]", need)[0] for need in needs}
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_names_what_exists(path: Path) -> None:
+    workflow = yaml.safe_load(path.read_text())
+    assert {"name", True, "jobs"} <= workflow.keys()  # YAML 1.1 reads a bare `on` as true
+    targets = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    for name, job in workflow["jobs"].items():
+        assert {"runs-on", "steps"} <= job.keys(), name
+        assert {job.get("needs", name)} <= workflow["jobs"].keys()
+        for step in job["steps"]:
+            assert ("run" in step) != ("uses" in step)
+            words = step.get("run", "").split()
+            asked = [words[k + 1] for k, word in enumerate(words[:-1]) if word == "make"]
+            assert set(asked) <= targets
+            files = [w for w in words if w.startswith((".ci/", "tools/", "tests/"))]
+            files += [step.get("with", {}).get("cache-dependency-path", "Makefile")]
+            assert all((ROOT / file).exists() for file in files), files
+
+
+def test_the_workflows_do_what_is_promised() -> None:
+    text = "\n".join(path.read_text() for path in WORKFLOWS)
+    assert all(part in text for part in (".ci/run", "make publish", "make reproduce", "deploy-pages", "linkinator"))
