@@ -44,7 +44,7 @@
 #
 # ## Your prediction
 #
-# Text tokens of this model spend about a quarter of their attention on patches that show nothing. We cut it, in all layers. Does accuracy
+# Text tokens of this model spend about a third of their attention on patches that show nothing. We cut it, in all layers. Does accuracy
 # fall? As much as when we cut as many other image tokens, drawn by lot? And what if it goes to the rest of the
 # image?
 
