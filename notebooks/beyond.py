@@ -53,7 +53,7 @@ from lostlib import paths, results, stats
 # A null model is an update that could have been drawn without knowing anything. Two of them have the size of the true
 # update. *Gaussian* is noise with its Frobenius norm. *Shuffled* is the true update with its rows dealt out to other
 # tokens of the sequence. The first asks whether RID sees more than size; the second whether it matters which
-# token gets which vector. Other than the controls of {ref}`ch-rq2`, both exist for the FFN too, which can then be
+# token gets which vector. Unlike the controls of {ref}`ch-rq2`, both exist for the FFN too, which can then be
 # compared with attention although their updates differ in size.
 
 # %% tags=["hide-input"]
@@ -157,7 +157,7 @@ report.say("all_attn_minus_ffn", stats.contrast(_parts, "rid", {"module": "attn"
 # Suppose content-free weights on image tokens did no harm. Then the products of queries with visual keys need not be computed: with
 # uniform weights a row's part from the image is a running mean of values. `bench/skipping.py` builds
 # that, checks it against this package's own replacement, and times it beside ordinary attention on one layer of the size of
-# Qwen2.5-VL-7B. A large image is {num}`most_visual:d` tokens there.
+# the paper's seven-billion-parameter models. A large image is {num}`most_visual:d` tokens there.
 
 # %% tags=["hide-input"]
 cost = pd.read_csv(paths.DATA / "bench" / "skipping.csv")

@@ -90,7 +90,7 @@ report.figure(
 
 # %% [markdown]
 # The model answers {num}`baseline_accuracy:.3f:ci` of these questions correctly (all intervals in this book are 95 %,
-# from a bootstrap that resamples images). How it was trained and how good it is at each kind of question is on its
+# from a bootstrap that resamples images; where all answers are right, the exact one). How it was trained and how good it is at each kind of question is on its
 # {ref}`card <model-card>`.
 #
 # ## Complexity: the effective rank

@@ -22,9 +22,11 @@
 # shifted to be positive, makes a distribution, and its mean entropy is the token mixing entropy:
 #
 # $$
-# P_{t,j} \propto \frac{\tilde x_t^\top \tilde x_j + 1}{2}, \qquad
-# \mathrm{TME}(X) = \frac{1}{S} \sum_t H(P_t), \qquad
-# \mathrm{MixIG} = \mathrm{TME}(X') - \mathrm{TME}(X) .
+# \begin{aligned}
+# P_{t,j} &\propto \tfrac{1}{2} (\tilde x_t^\top \tilde x_j + 1), \\
+# \mathrm{TME}(X) &= \tfrac{1}{S} \textstyle\sum_t H(P_t), \\
+# \mathrm{MixIG} &= \mathrm{TME}(X') - \mathrm{TME}(X) .
+# \end{aligned}
 # $$ (eq-mixig)
 #
 # :::{prf:theorem} Bound
@@ -635,6 +637,8 @@ report.table(
 #
 # - **Noise is off the training distribution.** A model may fail because rows look unlike anything it has seen, not because
 #   the information is missing. `permuted` and `uniform` guard against this reading, each from its side.
+# - **Intervals without width.** Where no answer changes at all, resampling shows no uncertainty; a few hundred pictures leave room
+#   for changes on about one in a hundred.
 # - **Every layer at once.** Replacing all layers asks whether *any* learned choice is needed; {numref}`fig-where` asks where.
 # - **We told it to look early.** Training asked the middle of the decoder what each reference means ({ref}`deviations`). That
 #   the looking ends there may be our doing; a model trained without this help would have to show it again.

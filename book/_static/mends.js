@@ -1,7 +1,8 @@
 /* Buttons of the theme are named other than they read. What can be read is their name; an icon gets its name as text. */
 document.addEventListener("DOMContentLoaded", () => {
   for (const button of document.querySelectorAll(".search-button-field, .theme-switch-button, details > summary")) {
-    const name = button.getAttribute("aria-label");
+    const page = button.querySelector(".toctree-toggle") && button.closest("li")?.querySelector("a");
+    const name = page ? `Pages below ${page.textContent.trim()}` : button.getAttribute("aria-label");
     button.removeAttribute("aria-label");
     if (button.textContent.trim() || !name) continue;
     const text = document.createElement("span");

@@ -157,7 +157,7 @@ def check(title: str, function: Any, properties: Callable[[Student], Properties]
                 return _failed(title, passed, name, problem, student, names)
             passed.append(name)
     except Unanswered:
-        return Outcome(title, "not yet", why="Write the function above, then run this cell again.")
+        return Outcome(title, "not yet", why="Write the function above (a function without `return` gives back nothing), then run this cell again.")
     except Raised as error:
         return _failed(title, passed, name, str(error), student, names)
     except ImportError as error:

@@ -164,7 +164,7 @@ def check_reading(question: str, answer: Any, data: pd.DataFrame | pd.Series | N
         return Outcome(title, "not yet", why=expected)
     if not isinstance(answer, str | int | float) or (options and answer not in options):
         return Outcome(
-            question, "failed", failed=f"{answer!r} is no answer{nearest(answer, map(str, options))}", why=expected
+            question, "failed", failed=f"{answer!r} is no answer", why=expected
         )
     right = asked.right(data) if callable(asked.right) else asked.right
     if answer != right:

@@ -22,7 +22,7 @@ def prose(path: Path) -> str:
     text = path.read_text()
     if path.suffix == ".py":
         text = "\n\n".join(cell.source for cell in jupytext.read(path).cells if cell.cell_type == "markdown")
-    for noise in (r"```.*?```", r"\$\$.*?\$\$", r"\{[\w:.-]+\}`[^`]*`", r"`[^`]*`", r"\$[^$]*\$", r"LLaVA-\S+"):
+    for noise in (r"```.*?```", r"\$\$.*?\$\$", r"\{[\w:.-]+\}`[^`]*`", r"`[^`]*`", r"\$[^$]*\$", r"LLaVA-\S+", r"Qwen\S+"):
         text = re.sub(noise, "", text, flags=re.DOTALL)
     return text
 
@@ -54,7 +54,7 @@ def test_a_chapter_runs_from_the_shell_with_other_parameters(chapter: str, tmp_p
     made = nbformat.read(tmp_path / "out.ipynb", as_version=4)
     outputs = [output for cell in made.cells for output in cell.get("outputs", [])]
     assert not [output for output in outputs if output.output_type == "error"]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 3
+    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 2
 
 
 @pytest.mark.parametrize(

@@ -696,5 +696,5 @@ def test_the_benchmark_prints_ratios_and_agrees(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", argv)
     runpy.run_path(str(ROOT / "bench" / "metrics.py"), run_name="__main__")
     rows = [line for line in capsys.readouterr().out.splitlines() if " x " in line and "ms" in line]
-    assert len(rows) == 4 * 6
+    assert len(rows) == 4 * 7
     assert all(float(row.split()[-1]) < 1e-6 for row in rows)

@@ -117,7 +117,7 @@ def test_every_kind_is_trained_as_it_is_asked() -> None:
             question = case(one, "test", rng).question
             prompt = "".join(finished(question))
             assert prompt in prompts
-    assert {*mini.SPACE_KINDS, *mini.EXAM_KINDS, *mini.CHOICE_KINDS, *mini.CHART_KINDS} <= set(TOPIC_OF)
+    assert {*mini.SPACE_KINDS, *mini.EXAM_KINDS, *mini.CHOICE_KINDS} <= set(TOPIC_OF)
 
 
 def test_3dsrbench_has_every_rotation_and_the_mirror_image() -> None:

@@ -205,6 +205,15 @@ WHERE = pd.DataFrame(
         "high": [0, 0, 0, -0.3, -0.1, 0.0],
     }
 )
+NULLS = pd.DataFrame(
+    [("rid", "attn", "none", 0.1), ("rid", "attn", "gaussian", 0.3), ("rid", "attn", "shuffled", 0.15)]
+    + [("rid", "ffn", "shuffled", 0.9), ("mixig", "attn", "gaussian", 0.1)],
+    columns=["value", "module", "control", "mean"],
+)
+SPANS = pd.DataFrame(
+    [("both", 0, 0, 0.1), ("both", 0, 1, 0.9), ("both", 1, 1, 0.2), ("attn", 0, 0, 0.8)],
+    columns=["module", "first", "last", "mean"],
+)
 DATA = {
     "raises-effective-rank": (PROFILE, "attention"),
     "share-of-directions": (PROFILE, "less than a fifth"),
@@ -214,6 +223,10 @@ DATA = {
     "what-follows": (None, "b"),
     "which-run-tells": (None, "permuted"),
     "smallest-hidden-size": (None, 400),
+    "harder-rival": (NULLS, "shuffled"),
+    "largest-step": (SPANS, "1"),
+    "together-and-apart": (None, "smaller"),
+    "products-left": (None, 10),
 }
 
 
