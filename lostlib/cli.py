@@ -214,7 +214,8 @@ def students(
         for path in editions.write(out, chapters, replace):
             typer.echo(path)
     typer.echo(f"\nHand out {out / 'exercises'} and keep {out / 'solutions'}.")
-    typer.echo(f"Students need lostlib and JupyterLab (pip install jupyterlab) and start with: jupyter lab {out / 'exercises'}")
+    typer.echo("Students need lostlib and JupyterLab (pip install jupyterlab) and start with:")
+    typer.echo(f"  jupyter lab {out / 'exercises'}")
 
 
 if __name__ == "__main__":

@@ -601,7 +601,9 @@ for (_of, _name), _before in _every.items():
             }
         )
 var = pd.DataFrame(_lines)
-_pictures = min(rows["cluster"].nunique() for rows in _bases.values())  # the questions about one picture are no independent items
+_pictures = min(
+    rows["cluster"].nunique() for rows in _bases.values()
+)  # the questions about one picture are no independent items
 report.say("pictures_asked", _pictures)
 report.say("rule_of_three", 3 / _pictures)
 own = var[(var["model"] == model) & (var["preset"] == "own")]

@@ -73,6 +73,9 @@ class Raised(Exception):
     """The student's function raised; the message says what and where."""
 
 
+UNWRITTEN = "Write the function above, then run this cell again. (It gave back nothing: if it is written, is its `return` missing?)"
+
+
 def unanswered(answer: Any) -> bool:
     """Is this what an empty cell gives: `...` or None."""
     return answer is None or answer is ...
@@ -157,7 +160,7 @@ def check(title: str, function: Any, properties: Callable[[Student], Properties]
                 return _failed(title, passed, name, problem, student, names)
             passed.append(name)
     except Unanswered:
-        return Outcome(title, "not yet", why="Write the function above (a function without `return` gives back nothing), then run this cell again.")
+        return Outcome(title, "not yet", why=UNWRITTEN)
     except Raised as error:
         return _failed(title, passed, name, str(error), student, names)
     except ImportError as error:

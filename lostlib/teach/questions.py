@@ -163,9 +163,7 @@ def check_reading(question: str, answer: Any, data: pd.DataFrame | pd.Series | N
     if unanswered(answer):
         return Outcome(title, "not yet", why=expected)
     if not isinstance(answer, str | int | float) or (options and answer not in options):
-        return Outcome(
-            question, "failed", failed=f"{answer!r} is no answer", why=expected
-        )
+        return Outcome(question, "failed", failed=f"{answer!r} is no answer", why=expected)
     right = asked.right(data) if callable(asked.right) else asked.right
     if answer != right:
         return Outcome(title, "failed", failed=f"{answer!r} is not it", why=f"Look again: {asked.hint}")

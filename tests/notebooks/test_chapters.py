@@ -22,7 +22,7 @@ def prose(path: Path) -> str:
     text = path.read_text()
     if path.suffix == ".py":
         text = "\n\n".join(cell.source for cell in jupytext.read(path).cells if cell.cell_type == "markdown")
-    for noise in (r"```.*?```", r"\$\$.*?\$\$", r"\{[\w:.-]+\}`[^`]*`", r"`[^`]*`", r"\$[^$]*\$", r"LLaVA-\S+", r"Qwen\S+"):
+    for noise in (r"```.*?```", r"\$\$.*?\$\$", r"\{[\w:.-]+\}`[^`]*`", r"`[^`]*`", r"\$[^$]*\$", r"(?:LLaVA|Qwen)\S+"):
         text = re.sub(noise, "", text, flags=re.DOTALL)
     return text
 

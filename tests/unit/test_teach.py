@@ -206,8 +206,13 @@ WHERE = pd.DataFrame(
     }
 )
 NULLS = pd.DataFrame(
-    [("rid", "attn", "none", 0.1), ("rid", "attn", "gaussian", 0.3), ("rid", "attn", "shuffled", 0.15)]
-    + [("rid", "ffn", "shuffled", 0.9), ("mixig", "attn", "gaussian", 0.1)],
+    [
+        ("rid", "attn", "none", 0.1),
+        ("rid", "attn", "gaussian", 0.3),
+        ("rid", "attn", "shuffled", 0.15),
+        ("rid", "ffn", "shuffled", 0.9),
+        ("mixig", "attn", "gaussian", 0.1),
+    ],
     columns=["value", "module", "control", "mean"],
 )
 SPANS = pd.DataFrame(
