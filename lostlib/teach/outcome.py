@@ -73,7 +73,10 @@ class Raised(Exception):
     """The student's function raised; the message says what and where."""
 
 
-UNWRITTEN = "Write the function above, then run this cell again. (It gave back nothing: if it is written, is its `return` missing?)"
+UNWRITTEN = (
+    "Write the function above, then run this cell again. "
+    "(It gave back nothing: if it is written, is its `return` missing?)"
+)
 
 
 def unanswered(answer: Any) -> bool:
