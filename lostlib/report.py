@@ -177,7 +177,8 @@ def figure(fig: Figure, name: str, caption: str, alt: str, data: pd.DataFrame | 
         bundle[BOOK] = {"markdown": f":::{{figure}} {folder.name}/{label}.svg\n{lines}\n:::"}
     plt.close(fig)  # or Jupyter shows it a second time
     _show(bundle)
-    _show({"text/plain": caption, "text/markdown": f"*{caption}*", BOOK: {"markdown": ""}})
+    named = f"Figure “{name}”"  # in a notebook, where nothing is numbered
+    _show({"text/plain": f"{named}: {caption}", "text/markdown": f"**{named}.** *{caption}*", BOOK: {"markdown": ""}})
 
 
 def table(
@@ -192,7 +193,7 @@ def table(
         (folder / f"{label}.csv").write_text(df.to_csv(index=False))
         links = f"\n\n{_downloads(label, ['csv'])}"
     markdown = f"{_csv_table(text, caption, label)}{links}"
-    heading = f"<table border='1'><caption>{html.escape(caption)}</caption>"
+    heading = f"<table border='1'><caption>{html.escape(f'Table “{name}”: {caption}')}</caption>"
     rows = text.to_html(index=False, escape=True).split(">", 1)[1]
     _show({"text/plain": text.to_string(index=False), "text/html": heading + rows, BOOK: {"markdown": markdown}})
 

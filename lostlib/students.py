@@ -99,7 +99,7 @@ def plain(text: str, numbers: Mapping[str, dict]) -> str:
     text = re.sub(r"^\([\w-]+\)=\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"^:::\{[\w:]*?(\w+)\} *(.*)\n(?::\w+:.*\n)*", _titled, text, flags=re.MULTILINE)
     text = re.sub(r"^:::+\n?", "", text, flags=re.MULTILINE)
-    text = re.sub(r"^\$\$ \([\w-]+\)$", "$$", text, flags=re.MULTILINE)
+    text = re.sub(r"^\$\$ \(eq-([\w-]+)\)$", r"\\tag{\1}\n$$", text, flags=re.MULTILINE)
     return re.sub(r"\{([\w:]+)\}`([^`]*)`", lambda found: _role(found[1], found[2], numbers), text)
 
 

@@ -25,7 +25,8 @@
 # \begin{aligned}
 # P_{t,j} &\propto \tfrac{1}{2} (\tilde x_t^\top \tilde x_j + 1), \\
 # \mathrm{TME}(X) &= \tfrac{1}{S} \textstyle\sum_t H(P_t), \\
-# \mathrm{MixIG} &= \mathrm{TME}(X') - \mathrm{TME}(X) .
+# \mathrm{MixIG} &= \mathrm{TME}(X') \\
+# &\quad - \mathrm{TME}(X) .
 # \end{aligned}
 # $$ (eq-mixig)
 #
@@ -40,7 +41,7 @@
 # $H(P_t) \ge -\ln \sum_j (k_{tj}/d_t)^2 \ge \ln d_t$. Let $s = \sum_t \tilde x_t$ and $c_t$ the cosine between
 # $\tilde x_t$ and $s$; then $d_t = (S + c_t \lVert s \rVert)/2$ is the mixture of $A = (S + \lVert s \rVert)/2$ and
 # $B = (S - \lVert s \rVert)/2$ with weights $(1 \pm c_t)/2$. The logarithm is concave and $\sum_t c_t = \lVert s \rVert$,
-# so $\sum_t \ln d_t \ge A \ln A + B \ln B \ge S \ln (S/2)$. Two opposite clusters of equal size attain it.
+# so $\sum_t \ln d_t \ge A \ln A + B \ln B$, and $A \ln A + B \ln B \ge S \ln (S/2)$. Two opposite clusters of equal size attain it.
 # :::
 #
 # The published values for attention and Noise Δ start from the same stream and lie {num}`published_span:.2f` apart. By the

@@ -1,3 +1,12 @@
+/* A number leads to the cell that computed it: show its code. */
+function unfold() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const fold = target?.closest("details") ?? target?.querySelector("details");
+  if (fold && target.matches(".cell, .cell *")) fold.open = true;
+}
+document.addEventListener("DOMContentLoaded", unfold);
+window.addEventListener("hashchange", unfold);
+
 /* Buttons of the theme are named other than they read. What can be read is their name; an icon gets its name as text. */
 document.addEventListener("DOMContentLoaded", () => {
   for (const button of document.querySelectorAll(".search-button-field, .theme-switch-button, details > summary")) {

@@ -162,6 +162,7 @@ def check_reading(question: str, answer: Any, data: pd.DataFrame | pd.Series | N
     title = question.replace("-", " ").capitalize()
     if unanswered(answer):
         return Outcome(title, "not yet", why=expected)
+    answer = next((o for o in options if str(o).lower() == str(answer).strip().lower()), answer)
     if not isinstance(answer, str | int | float) or (options and answer not in options):
         return Outcome(question, "failed", failed=f"{answer!r} is no answer", why=expected)
     right = asked.right(data) if callable(asked.right) else asked.right
