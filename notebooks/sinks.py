@@ -166,8 +166,8 @@ report.table(
     census.assign(**{"visual sinks": [f"{report.Number('', *e):.2f}" for e in census["visual sinks"]]}),
     "models",
     f"Sinks on {_n_tokens} items of {benchmark}, tau = {tau}. First token: share of its energy in the strongest sink dimension, in "
-    "the layer where it is largest. Visual sinks: mean a picture, with a 95 % interval over pictures, in the layer where there are "
-    "most. Strongest: largest share that a visual token has in a sink dimension. Any dimension: the median visual token's share "
+    "the layer where it is largest. Visual sinks: mean a picture, with a 95 % interval over pictures (where none has one, that of "
+    "the share of pictures that have), in the layer where there are most. Strongest: largest share that a visual token has in a sink dimension. Any dimension: the median visual token's share "
     "in whatever dimension is its strongest. Ratio: largest |x| over the token's median |x|, at most.",
     {"first token": ".1%", "strongest": ".1%", "any dimension": ".1%", "ratio": ".0f"},
 )  # fmt: skip
