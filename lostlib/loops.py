@@ -29,3 +29,10 @@ def in_order(rows: pd.DataFrame, items: Sequence[Item]) -> pd.DataFrame:
     """The rows in the items' order."""
     order = {item.uid: i for i, item in enumerate(items)}
     return rows.sort_values("item", key=lambda ids: ids.map(order), kind="stable", ignore_index=True)
+
+
+def with_clusters(rows: pd.DataFrame, items: Sequence[Item]) -> pd.DataFrame:
+    """The rows in the items' order, the cluster of each item beside it."""
+    frame = in_order(rows, items)
+    frame.insert(1, "cluster", frame["item"].map({item.uid: item.cluster for item in items}))
+    return frame

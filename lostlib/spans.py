@@ -9,9 +9,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lostlib import draws, metrics
+from lostlib import draws
 from lostlib.benchmarks import Item
-from lostlib.loops import batches, check_count, in_order
+from lostlib.loops import batches, check_count, with_clusters
 from lostlib.models import Batch, LostModel
 from lostlib.residual import LayerStream, Stream, seen, watch
 from lostlib.updates import Measures, check_measures
@@ -62,20 +62,21 @@ def null_metrics(
 
         with watch(model, each=visit):
             model.forward(batch)
-    return _framed(rows, items)
+    return with_clusters(pd.DataFrame(rows), items)
 
 
 def _null_rows(batch: Batch, layer: int, stream: LayerStream, seed: int, measures: Measures) -> Iterator[dict]:
     for module, start, update in (
-        ("attn", seen(stream.resid_pre), seen(stream.attn_out)),
-        ("ffn", seen(stream.resid_mid), seen(stream.mlp_out)),
+        ("attn", stream.resid_pre, stream.attn_out),
+        ("ffn", stream.resid_mid, stream.mlp_out),
     ):
-        for item, x, true in zip(batch.item_ids, _sequences(batch, start), _sequences(batch, update), strict=True):
-            before = metrics.Decomposition(x)
+        for i, item in enumerate(batch.item_ids):
+            x, true = _sequence(batch, i, start), _sequence(batch, i, update)
+            before = measures.start(x)
             key = draws.chain(seed, draws.text_key(f"null {module}"), draws.text_key(item), layer, device=x.device)
             for control, dx in {"none": true, **_nulls(true, key)}.items():
                 about = {"item": item, "layer": layer, "module": module, "control": control}
-                yield about | measures(before, x, x + dx) | {"tokens": len(x)}
+                yield about | measures(before, x + dx) | {"tokens": len(x)}
 
 
 def _nulls(update: Tensor, key: Tensor) -> dict[str, Tensor]:
@@ -125,7 +126,7 @@ def span_metrics(
             model.forward(batch)
         for i, run in enumerate(runs):
             rows.extend(_span_rows(batch, stream, int(run[0]), [int(r[-1]) for r in runs[i:]], measures))
-    return _framed(rows, items)
+    return with_clusters(pd.DataFrame(rows), items)
 
 
 def check_spans(rank: str | int, unit: str, causal: bool, blocks: int) -> Measures:
@@ -136,24 +137,19 @@ def check_spans(rank: str | int, unit: str, causal: bool, blocks: int) -> Measur
 
 def _span_rows(batch: Batch, stream: Stream, first: int, lasts: list[int], measures: Measures) -> Iterator[dict]:
     for i, item in enumerate(batch.item_ids):
-        x = _sequences(batch, seen(stream[first].resid_pre))[i]
-        before = metrics.Decomposition(x)
+        x = _sequence(batch, i, stream[first].resid_pre)
+        before = measures.start(x)
         added = {"attn": torch.zeros_like(x), "ffn": torch.zeros_like(x)}
         for layer in range(first, lasts[-1] + 1):
-            added["attn"] += _sequences(batch, seen(stream[layer].attn_out))[i].to(x.device)
-            added["ffn"] += _sequences(batch, seen(stream[layer].mlp_out))[i].to(x.device)
+            added["attn"] += _sequence(batch, i, stream[layer].attn_out).to(x.device)
+            added["ffn"] += _sequence(batch, i, stream[layer].mlp_out).to(x.device)
             if layer in lasts:
                 for module, dx in {**added, "both": added["attn"] + added["ffn"]}.items():
                     about = {"item": item, "first": first, "last": layer, "module": module}
-                    yield about | measures(before, x, x + dx) | {"tokens": len(x)}
+                    yield about | measures(before, x + dx) | {"tokens": len(x)}
 
 
-def _sequences(batch: Batch, x: Tensor) -> list[Tensor]:
-    """Each item's rows of (B, S, H) without padding, in float64."""
-    return [row[real].double() for row, real in zip(x, batch.real.to(x.device), strict=True)]
-
-
-def _framed(rows: list[dict], items: Sequence[Item]) -> pd.DataFrame:
-    frame = in_order(pd.DataFrame(rows), items)
-    frame.insert(1, "cluster", frame["item"].map({item.uid: item.cluster for item in items}))
-    return frame
+def _sequence(batch: Batch, i: int, activation: Tensor | None) -> Tensor:
+    """An item's rows of (B, S, H) without padding, in float64."""
+    x = seen(activation)
+    return x[i][batch.real[i].to(x.device)].double()

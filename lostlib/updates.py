@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -13,13 +14,21 @@ from lostlib import draws, metrics
 from lostlib.attention import Run
 from lostlib.benchmarks import Item
 from lostlib.interventions import Intervention, NoiseDelta, NoiseQKV, intervene, noise_like, without_rotation
-from lostlib.loops import batches, in_order
+from lostlib.loops import batches, with_clusters
 from lostlib.models import Batch, LostModel
 from lostlib.names import nearest
 from lostlib.residual import LayerStream, seen, watch
 
 CONTROLS = ("noise_delta", "noise_qkv", "no_rope")
 SCOPES = ("layer", "model")
+
+
+class Start(NamedTuple):
+    """A sequence before an update, with what all its updates are compared with."""
+
+    x: Tensor
+    decomposed: metrics.Decomposition
+    tme: float
 
 
 @dataclass(frozen=True)
@@ -30,18 +39,25 @@ class Measures:
     unit: str
     causal: bool
 
-    def __call__(self, before: metrics.Decomposition, x: Tensor, x_new: Tensor) -> dict[str, float]:
-        """All metrics of one update of one sequence: (S, H) before and after, no padding; `before` decomposes x."""
-        after = metrics.Decomposition(x_new)
+    def start(self, x: Tensor) -> Start:
+        """One sequence (S, H) without padding, prepared for any number of updates of it."""
+        return Start(x, metrics.Decomposition(x), self.tme(x))
+
+    def tme(self, x: Tensor) -> float:
+        """In this unit and causality."""
+        return float(metrics.token_mixing_entropy(x, unit=self.unit, causal=self.causal))
+
+    def __call__(self, start: Start, x_new: Tensor) -> dict[str, float]:
+        """All metrics of one update of one sequence."""
+        x, before, after, tme = start.x, start.decomposed, metrics.Decomposition(x_new), self.tme(x_new)
         parts = metrics.rid(before, after, rank=self.rank)
-        tme = [float(metrics.token_mixing_entropy(y, unit=self.unit, causal=self.causal)) for y in (x, x_new)]
         return {
             "rid": float(parts.total),
             "delta_s": float(parts.delta_s),
             "delta_d_column": float(parts.delta_d_column),
             "delta_d_row": float(parts.delta_d_row),
-            "mixig": tme[1] - tme[0],
-            "tme": tme[1],
+            "mixig": tme - start.tme,
+            "tme": tme,
             "erank": float(metrics.effective_rank(after)),
             "erank_before": float(metrics.effective_rank(before)),
             "norm_ratio": float((x_new - x).norm() / x.norm()),
@@ -117,9 +133,7 @@ def residual_metrics(
         if scope == "model":
             for name in chosen:
                 rows.extend(_propagated(model, batch, name, seed, mids, measures))
-    frame = in_order(pd.DataFrame(rows), items)
-    frame.insert(1, "cluster", frame["item"].map({item.uid: item.cluster for item in items}))
-    return frame
+    return with_clusters(pd.DataFrame(rows), items)
 
 
 def check_residual(
@@ -138,7 +152,7 @@ def check_measures(rank: str | int, unit: str, causal: bool) -> Measures:
     if not isinstance(causal, bool):
         raise ValueError(f"causal must be true or false, got {causal!r}")
     measures, trial = Measures(rank, unit, causal), torch.ones(1, 1, dtype=torch.float64)
-    measures(metrics.Decomposition(trial), trial, trial)  # rank and unit are checked where they are used
+    measures(measures.start(trial), trial)  # rank and unit are checked where they are used
     return measures
 
 
@@ -207,15 +221,14 @@ def _propagated(
 
 
 def _rows(batch: Batch, layer: int, updates: dict[tuple[str, str], Update], measures: Measures) -> Iterator[dict]:
-    """One row an item and update; an X that several updates start from is decomposed once."""
+    """One row an item and update; an X that several updates start from is prepared once."""
     device = next(iter(updates.values()))[0].device  # the layer's, where a model is spread over several
     for i, (item, real) in enumerate(zip(batch.item_ids, batch.real.to(device), strict=True)):
-        known: dict[int, tuple[metrics.Decomposition, Tensor]] = {}
+        known: dict[int, Start] = {}
         for (module, control), (before, after) in updates.items():
             if id(before) not in known:
-                x = before[i][real].double()
-                known[id(before)] = metrics.Decomposition(x), x
-            measured = measures(*known[id(before)], after[i][real].double())
+                known[id(before)] = measures.start(before[i][real].double())
+            measured = measures(known[id(before)], after[i][real].double())
             yield (
                 {"item": item, "layer": layer, "module": module, "control": control}
                 | measured
