@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from torch import Tensor
@@ -27,7 +27,7 @@ def map_rows(
 
         def look(probs: Tensor, scores: Tensor, at: Rows, part: Sequence[Item] = part) -> Tensor:
             for item, weights, visual in zip(part, probs[:, :, -1], at.visual, strict=True):
-                parts.append(_tidy(item, at.layer, weights[:, visual]))
+                parts.append(per_patch(item, at.layer, {"weight": weights[:, visual].double()}))
             return probs
 
         with intervene(model, intervention, seed) as run:
@@ -36,9 +36,9 @@ def map_rows(
     return in_order(pd.concat(parts, ignore_index=True), items)
 
 
-def _tidy(item: Item, layer: int, weights: Tensor) -> pd.DataFrame:
-    """One row a head and patch, from weights of shape (heads, patches)."""
-    heads, patches = weights.shape
+def per_patch(item: Item, layer: int, columns: Mapping[str, Tensor]) -> pd.DataFrame:
+    """One row a head and patch, from columns of shape (heads, patches)."""
+    heads, patches = next(iter(columns.values())).shape
     index = pd.MultiIndex.from_product([range(heads), range(patches)], names=["head", "patch"])
-    rows = index.to_frame(index=False).assign(weight=weights.double().cpu().numpy().ravel())
+    rows = index.to_frame(index=False).assign(**{name: c.cpu().numpy().ravel() for name, c in columns.items()})
     return pd.DataFrame({"item": item.uid, "cluster": item.cluster, "layer": layer}, index=rows.index).join(rows)

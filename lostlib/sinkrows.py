@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from lostlib import sinks
-from lostlib.attention import Rows, Run, running
+from lostlib.attention import Edit, Rows, Run, running
 from lostlib.benchmarks.items import Item
 from lostlib.interventions import Knockout, Var, parse_numbers
 from lostlib.loops import batches, in_order
+from lostlib.maps import per_patch
 from lostlib.models import Batch, LostModel
 from lostlib.residual import LayerStream, seen, watch
 
@@ -55,9 +56,7 @@ def sink_rows(
         after the first image token that see it; null where none does), contribution (mean of weight times |v W_O| over
         the same heads and tokens).
     """
-    asked = asked_sinks(tau, detector, dims)
-    asked.check(model)
-    finder = asked.prepared(model).finder
+    finder = _finder(asked_sinks(tau, detector, dims), model)
     shown = finder.dims or sinks.sink_dimensions(model)
     frames: list[pd.DataFrame] = []
     for part in batches(items, batch_size, f"sinks of {model.name}"):
@@ -115,12 +114,9 @@ def head_rows(
         selected (share of the tokens in whose rows the head counts as image-centric), moved (mean mass that VAR moves,
         0 where it does nothing).
     """
-    asked = asked_heads(tau, min_mass, p, rho, detector, dims, preset)
-    asked.check(model)
-    finder = asked.prepared(model).finder
+    finder = _finder(asked_heads(tau, min_mass, p, rho, detector, dims, preset), model)
     frames: list[pd.DataFrame] = []
     for part in batches(items, batch_size, f"heads of {model.name}"):
-        batch = model.encode(part)
 
         def look(probs: Tensor, scores: Tensor, rows: Rows, part: Sequence[Item] = part) -> Tensor:
             found, after = finder.found(rows), _after_image(rows)
@@ -144,11 +140,7 @@ def head_rows(
                 frames.append(pd.DataFrame({**about, **heads, **{name: column[i] for name, column in host.items()}}))
             return probs
 
-        run = Run(model, edits=[look])
-        with running(run), ExitStack() as stack:
-            for handle in finder.follow(run, range(model.n_layers)):
-                stack.callback(handle.remove)
-            model.forward(batch)
+        _look_on(model, model.encode(part), finder, look)
     return in_order(pd.concat(frames, ignore_index=True), items)
 
 
@@ -170,30 +162,19 @@ def map_rows(
         One row an item, layer, head and visual token: item, cluster, layer, head, patch (number among the item's visual
         tokens), sink, attention (mean weight over the text tokens after the first image token that see it).
     """
-    asked = asked_sinks(tau, detector, dims)
-    asked.check(model)
-    finder = asked.prepared(model).finder
+    finder = _finder(asked_sinks(tau, detector, dims), model)
     frames: list[pd.DataFrame] = []
     for part in batches(items, batch_size, f"attention maps of {model.name}"):
 
         def look(probs: Tensor, scores: Tensor, rows: Rows, part: Sequence[Item] = part) -> Tensor:
             drawn, found = _received(probs, rows), finder.found(rows)
             for item, weights, sink, visual in zip(part, drawn, found, rows.visual, strict=True):
-                heads, patches = len(weights), int(visual.sum())
-                columns = {
-                    "head": np.repeat(np.arange(heads), patches),
-                    "patch": np.tile(np.arange(patches), heads),
-                    "sink": np.tile(sink[visual].cpu().numpy(), heads),
-                    "attention": weights[:, visual].flatten().cpu().numpy(),
-                }
-                frames.append(pd.DataFrame({"item": item.uid, "cluster": item.cluster, "layer": rows.layer, **columns}))
+                on_image = weights[:, visual]
+                columns = {"sink": sink[visual].expand(on_image.shape), "attention": on_image}
+                frames.append(per_patch(item, rows.layer, columns))
             return probs
 
-        run = Run(model, edits=[look])
-        with running(run), ExitStack() as stack:
-            for handle in finder.follow(run, range(model.n_layers)):
-                stack.callback(handle.remove)
-            model.forward(model.encode(part))
+        _look_on(model, model.encode(part), finder, look)
     return in_order(pd.concat(frames, ignore_index=True), items)
 
 
@@ -208,6 +189,21 @@ def asked_heads(
 ) -> Var:  # fmt: skip
     """The intervention whose heads `head_rows` describes; what does not exist is an error."""
     return Var(tau, min_mass, p, rho, detector=detector, dims=_numbers(dims), preset=preset)
+
+
+def _finder(asked: Knockout | Var, model: LostModel) -> sinks.Detector:
+    """What finds the sinks that an intervention means, in this model."""
+    asked.check(model)
+    return asked.prepared(model).finder
+
+
+def _look_on(model: LostModel, batch: Batch, finder: sinks.Detector, look: Edit) -> None:
+    """A forward pass in which `look` sees each layer's weights and `finder` the stream they are computed from."""
+    run = Run(model, edits=[look])
+    with running(run), ExitStack() as stack:
+        for handle in finder.follow(run, range(model.n_layers)):
+            stack.callback(handle.remove)
+        model.forward(batch)
 
 
 def _numbers(dims: str | None) -> tuple[int, ...] | None:
