@@ -99,9 +99,13 @@ CHECKS: dict[str, Callable[..., Any]] = {  # of the parameters' values
     "nulls": check_measures,
     "spans": spans.check_spans,
 }
-INTERVENED = ("answers", "maps")  # whose key may name an intervention
 COUNTS = {"batch_size", "max_new_tokens"}
 SHARED = ("model", "benchmark", "items", "intervention", "seed", "work")  # not the experiment's own
+
+
+def _parameters(experiment: str) -> Mapping[str, inspect.Parameter]:
+    """What an experiment's loop takes; those with an intervention may be measured under one."""
+    return inspect.signature(EXPERIMENTS[experiment]).parameters
 
 
 def check_parameters(experiment: str, given: Mapping[str, Any]) -> Any:
@@ -110,8 +114,7 @@ def check_parameters(experiment: str, given: Mapping[str, Any]) -> Any:
     What the parameters mean is given back: for experiments on sinks, the intervention that they describe.
     """
     check_experiment(experiment)
-    signature = inspect.signature(EXPERIMENTS[experiment])
-    own = {name: about.default for name, about in signature.parameters.items() if name not in SHARED}
+    own = {name: about.default for name, about in _parameters(experiment).items() if name not in SHARED}
     for name in given:
         if name not in own:
             raise ValueError(f"{experiment} has no parameter {name!r}; there are {', '.join(own)}{nearest(name, own)}")
@@ -133,10 +136,8 @@ def frame(key: Key, benchmark: Benchmark, device: str = "cpu", work: Path | None
     model, given = _loaded(key.model, device), key.parameters | how
     if key.experiment == "answers":
         return answers(model, benchmark, key.intervention, key.seed, **given, work=work)
-    if key.experiment == "maps":
-        given["intervention"] = key.intervention
-    if key.experiment in ("residual", "nulls", "maps"):
-        given["seed"] = key.seed
+    named = {"intervention": key.intervention, "seed": key.seed}
+    given |= {name: value for name, value in named.items() if name in _parameters(key.experiment)}
     return EXPERIMENTS[key.experiment](model, benchmark.items, **given)
 
 
@@ -161,7 +162,7 @@ def measure(
     how = {} if batch_size is None else {"batch_size": batch_size}
     own = check_parameters(experiment, parameters | how)
     chosen, loaded, asked = Intervention.parse(intervention), ModelChoice.parse(model), Choice.parse(benchmark)
-    if experiment not in INTERVENED and str(chosen) != "none":
+    if "intervention" not in _parameters(experiment) and str(chosen) != "none":
         raise ValueError(f"{experiment} tables are of the untouched model, intervention {intervention!r} was given")
     check_device(device)
     for changes in (chosen, own):
@@ -214,7 +215,7 @@ def _about(model: LostModel, key: Key, origin: str, seconds: float) -> dict[str,
 def command(key: Key) -> str:
     """The shell command that makes this table."""
     given = {"model": key.model, "benchmark": key.benchmark, "seed": key.seed, "n": key.n}
-    if key.experiment in INTERVENED:
+    if "intervention" in _parameters(key.experiment):
         given["intervention"] = key.intervention
     words = ["lostlib", "run", key.experiment]
     words += [word for name, value in given.items() for word in (f"--{name}", str(value))]

@@ -181,8 +181,9 @@ class Trainer:
 
     def _stage(self, stage: str, saved: dict | None) -> None:
         trained = self.parameters(stage)
+        moving = {id(p) for p in trained}
         for p in (*self.model.parameters(), *self.tower.head.parameters(), *self.read_out.parameters()):
-            p.requires_grad_(any(p is q for q in trained))  # what stands still costs no backward pass
+            p.requires_grad_(id(p) in moving)  # what stands still costs no backward pass
         optimizer = torch.optim.AdamW(trained, lr=0, betas=(0.9, 0.98), weight_decay=0.1, fused=True)
         start = 0
         if saved is not None:
