@@ -64,7 +64,7 @@ class Recipe:
 RECIPES = {
     "mini-llava-1.5": Recipe(),
     "mini-llava-1.5-local": Recipe(tower="local"),
-    "mini-llava-1.5-broadcast": Recipe(tower="broadcast", tower_steps=3000),
+    "mini-llava-1.5-broadcast": Recipe(tower="broadcast", tower_steps=4000),
     "mini-llava-1.5-wide": Recipe(kinds="all", tower_steps=1200, captions_steps=1500, instruct_steps=10000),
 }
 
