@@ -59,13 +59,16 @@ class Recipe:
     instruct_steps: int = 4000
     learning_rate: float = 1.5e-3
     kinds: str = "first"  # of questions: "first", about one scene; "all", with charts and several images
+    base: str = ""  # the shipped model to start from, its words first in the vocabulary; none: from random weights
 
 
 RECIPES = {
     "mini-llava-1.5": Recipe(),
     "mini-llava-1.5-local": Recipe(tower="local"),
     "mini-llava-1.5-broadcast": Recipe(tower="broadcast", tower_steps=4000),
-    "mini-llava-1.5-wide": Recipe(kinds="all", tower_steps=1200, captions_steps=1500, instruct_steps=10000),
+    "mini-llava-1.5-wide": Recipe(
+        kinds="all", base="mini-llava-1.5", tower_steps=800, captions_steps=400, instruct_steps=5000, learning_rate=1e-3
+    ),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -75,6 +76,9 @@ class Drawn(NamedTuple):
     pictures: tuple[Picture, ...]
     rng: np.random.Generator
     topic: Topic | None = None  # none: the first kinds of questions, about one scene
+
+
+Sequenced = tuple[list[int], list[float], list[tuple[int, tuple[int, ...]]]]  # ids, loss weights, references
 
 
 def drawn_for_step(stage: str, seed: int, step: int, batch: int, kinds: str = "first") -> list[Drawn]:
@@ -151,9 +155,7 @@ class Conversations:
             text, after = finished(question, shown or number > 0)
             yield [Piece(text, things=question.things), Piece(f"{after} ASSISTANT:"), Piece(question.answer, 1.0)]
 
-    def sequence(
-        self, stage: str, drawn: Drawn, captioned: bool
-    ) -> tuple[list[int], list[float], list[tuple[int, tuple[int, ...]]]]:
+    def sequence(self, stage: str, drawn: Drawn, captioned: bool) -> Sequenced:
         """Ids and loss weights of one conversation, and (token, objects referred to so far in this piece)."""
         ids, weights, references = [self.tokens.bos_token_id], [0.0], []
 
@@ -179,9 +181,17 @@ class Conversations:
         first, *others = words.split(PLACE)
         return [*self.encode(first), *(token for text in others for token in (*self.image, *self.encode(text)))]
 
+    def batches(self, stage: str, drawn: list[Drawn], captioned: bool, parts: int) -> list[Batch]:
+        """Right-padded batches of sequences of about one length, the shortest first."""
+        made = sorted(((self.sequence(stage, one, captioned), one) for one in drawn), key=lambda pair: len(pair[0][0]))
+        cuts = [round(i * len(made) / parts) for i in range(parts + 1)]
+        return [self._batch(*zip(*made[a:b], strict=True)) for a, b in pairwise(cuts) if b > a]
+
     def batch(self, stage: str, drawn: list[Drawn], captioned: bool) -> Batch:
         """A right-padded batch."""
-        made = [self.sequence(stage, one, captioned) for one in drawn]
+        return self._batch([self.sequence(stage, one, captioned) for one in drawn], drawn)
+
+    def _batch(self, made: Sequence[Sequenced], drawn: Sequence[Drawn]) -> Batch:
         longest = max(len(ids) for ids, _, _ in made)
         ids = torch.full((len(made), longest), self.tokens.pad_token_id)
         weights = torch.zeros(len(made), longest)

@@ -15,6 +15,7 @@ These are left to training, and measured.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -22,9 +23,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import LlavaForConditionalGeneration
 
-from lostlib import paths
 from lostlib.miniworld import build
 from lostlib.miniworld.conversations import Batch, Drawn, picture_tensor
 from lostlib.miniworld.render import VISIBLE, coverage
@@ -245,8 +244,6 @@ class Planter(Trainer):
 
     def __init__(self, name: str, recipe: Planting, seed: int, out: Path, device: str = "cpu"):
         super().__init__(name, recipe, seed, out, device)
-        base = LlavaForConditionalGeneration.from_pretrained(paths.MODELS / recipe.base, dtype=torch.float32)
-        self.model.load_state_dict(base.state_dict())
         self.model.model.vision_tower.requires_grad_(False)
         scenes, batch, at = self.drawn(range(SOWN // 5))
         more = [sample_scene("train", self._rng(SOWN + i)) for i in range(SOWN - len(scenes))]
@@ -263,14 +260,14 @@ class Planter(Trainer):
         scenes = [cast(Scene, one.pictures[0]) for one in made]
         return scenes, batch, marks(scenes, batch.ids, self.talk.image[0], self.processor.tokenizer.pad_token_id)
 
-    def loss(self, stage: str, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """(loss, shares of what was right) on one step's scenes."""
+    def losses(self, stage: str, step: int) -> Iterator[tuple[float, Tensor, dict[str, Tensor]]]:
+        """(share of the step: all of it, loss, shares of what was right) on one step's scenes."""
         first = 2 * SOWN + step * self.recipe.batch
         _, batch, at = self.drawn(range(first, first + self.recipe.batch), step % CAPTION_EVERY == 0)
         out = run_batch(self.model, batch, output_attentions=True)
         loss, right = answer_loss(out, self.read_out, batch)
         planting, also = planting_loss(out, at, self.recipe)
-        return loss + planting, right | also
+        yield 1.0, loss + planting, right | also
 
     def parameters(self, stage: str) -> list[torch.nn.Parameter]:
         """What a stage trains: all but the vision tower."""

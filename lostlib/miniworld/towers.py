@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lostlib.miniworld.charts import Bar
+from lostlib.miniworld.charts import TALLEST, Bar
 from lostlib.miniworld.conversations import looks
 from lostlib.miniworld.render import Picture, coverage
 from lostlib.miniworld.scenes import CELL, COLORS, GRID, IMAGE, PATCH, SHAPES, SIZES, TOKENS
@@ -18,20 +18,22 @@ BACKGROUND_LOSS = 0.2  # weight of a background patch against an object's
 
 
 def patch_labels(picture: Picture) -> np.ndarray:
-    """What each patch mostly shows, and where it is: int (visual tokens, 1, 5), colour, shape, size, row and column.
+    """What each patch mostly shows: int (visual tokens, 1, 6), colour, shape, size, row, column, height of the bar.
 
-    The first three are 0 where fewer than 6 pixels are covered; a bar has a colour, but no shape and no size.
+    Row and column are the patch's; the others are 0 where fewer than 6 pixels are covered. A bar has a colour and a
+    height, but no shape and no size.
     """
     covered = coverage(picture)
     owner = np.where(covered.max(axis=0) >= 6, covered.argmax(axis=0), -1)
     shown = [
-        (list(COLORS).index(thing.color) + 1, 0, 0)
+        (list(COLORS).index(thing.color) + 1, 0, 0, thing.height)
         if isinstance(thing, Bar)
-        else tuple(value + 1 for value in looks(thing))
+        else (*(value + 1 for value in looks(thing)), 0)
         for thing in picture.things
     ]
     cells = np.indices((IMAGE // PATCH, IMAGE // PATCH)).reshape(2, -1).T * PATCH // CELL
-    return np.concatenate([np.array([*shown, (0, 0, 0)])[owner], cells], axis=1)[:, None]
+    seen = np.array([*shown, (0, 0, 0, 0)])[owner]
+    return np.concatenate([seen[:, :3], cells, seen[:, 3:]], axis=1)[:, None]
 
 
 def scene_labels(picture: Picture) -> np.ndarray:
@@ -59,13 +61,15 @@ class TowerLoss(nn.Module):
 
     Towers `mixing` and `local` read the colour, shape, size, row and column of what the patch itself shows, `broadcast`
     the look of what lies in each of the sixteen cells. In a `local` tower attention's output is held at zero, so that
-    no patch learns of another.
+    no patch learns of another. With `charts`, patches of a bar also say how high it is.
     """
 
-    def __init__(self, model: Any, kind: str):
+    def __init__(self, model: Any, kind: str, charts: bool = False):
         super().__init__()
         self.tower, self.layer = model.model.vision_tower, model.config.vision_feature_layer
         self.labels, self.objects, self.classes = TOWERS[kind]
+        if charts and self.labels is patch_labels:
+            self.classes = (*self.classes, TALLEST + 1)
         self.head = nn.Linear(model.config.vision_config.hidden_size, self.objects * sum(self.classes))
         self.still = [p for name, p in self.tower.named_parameters() if kind == "local" and "out_proj" in name]
         for p in self.still:

@@ -9,7 +9,7 @@ colour, shape, size, row and column), and what lies where at the second of two r
 two objects stay at chance for hours: a model must find two things and compare them before the first right answer.
 
 A recipe with all kinds of questions mixes in the wider mini world (`topics`): charts, of which a third read-out tells
-the height of a bar, and several images in one sequence.
+the height of a bar, and several images in one sequence. It may start from a model that knows the first kinds.
 
 Step s of a stage sees the train scenes number s*batch ... (s+1)*batch - 1 of that stage's own stream, so a run that is
 stopped and started again sees what an uninterrupted one would have seen.
@@ -23,7 +23,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -43,6 +43,7 @@ from lostlib.miniworld.towers import TowerLoss
 from lostlib.names import nearest
 
 CAPTION_EVERY = 8  # steps of the last stage
+PARTS = 4  # of a batch, sequences of about one length in each: else a third of the work would be on padding
 READOUT_LOSS = 0.5  # weight of each read-out against the answers
 NOTE_EVERY, SAVE_EVERY = 50, 250  # steps between lines of the log and between saved states
 
@@ -131,27 +132,43 @@ class Trainer:
         self.name, self.recipe, self.seed, self.out, self.device = name, recipe, seed, out, torch.device(device)
         self.processor = build.processor(recipe.kinds)
         self.model: Any = cast(Any, build.model(recipe, self.processor.tokenizer)).to(self.device)
+        if recipe.base:
+            self._start_from(recipe.base)
         self.model.set_attn_implementation("eager")  # faster than sdpa at this size
         if self.compiles and shutil.which("g++"):  # fused element-wise steps: a third faster; needs a C++ compiler
             for layer in self.model.model.language_model.layers:
                 layer.compile(dynamic=True)
-        self.tower = TowerLoss(self.model, recipe.tower).to(self.device)
+        self.tower = TowerLoss(self.model, recipe.tower, charts=recipe.kinds == "all").to(self.device)
         self.read_out = ReadOut(self.model.config).to(self.device)
         self.talk = Conversations(self.processor.tokenizer, self.model.config.image_seq_length)
         self.stage, self.step, self.seconds = self.stages[0], 0, 0.0
         self.log: list[dict] = []
 
+    @torch.no_grad()
+    def _start_from(self, base: str) -> None:
+        """Take a shipped model's weights; words that it does not know keep their random embeddings."""
+        known = LlavaForConditionalGeneration.from_pretrained(paths.MODELS / base, dtype=torch.float32).state_dict()
+        for name, weight in self.model.state_dict().items():
+            weight[: len(known[name])].copy_(known[name]) if weight.ndim else weight.copy_(known[name])
+
     # -- the losses ----------------------------------------------------------------------------------------------------
 
-    def loss(self, stage: str, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """(loss, shares of what was right) on one step's scenes."""
+    def losses(self, stage: str, step: int) -> Iterator[tuple[float, Tensor, dict[str, Tensor]]]:
+        """(share of the step, loss, shares of what was right) on each part of one step's scenes."""
         drawn = drawn_for_step(stage, self.seed, step, self.recipe.batch, self.recipe.kinds)
         if stage == "tower":
             pictures = [one.pictures[0] for one in drawn]
-            return self.tower(picture_tensor(pictures).to(self.device), self.tower.targets(pictures).to(self.device))
+            yield (
+                1.0,
+                *self.tower(picture_tensor(pictures).to(self.device), self.tower.targets(pictures).to(self.device)),
+            )
+            return
         captioned = stage == "captions" or step % CAPTION_EVERY == 0
-        batch = self.talk.batch(stage, drawn, captioned).to(self.device)
-        return answer_loss(run_batch(self.model, batch), self.read_out, batch)
+        parts = self.talk.batches(stage, drawn, captioned, PARTS)
+        total = sum(float(part.weights.sum()) for part in parts)
+        for part in parts:
+            batch = part.to(self.device)
+            yield float(part.weights.sum()) / total, *answer_loss(run_batch(self.model, batch), self.read_out, batch)
 
     def parameters(self, stage: str) -> list[nn.Parameter]:
         """What a stage trains. A `broadcast` tower stands still after its stage, or it would unlearn to broadcast."""
@@ -195,13 +212,10 @@ class Trainer:
         for step in tqdm(range(start, total), initial=start, total=total, desc=stage, mininterval=10):
             for group in optimizer.param_groups:
                 group["lr"] = self.recipe.learning_rate * schedule(step, total)
-            with torch.autocast(self.device.type, dtype=torch.bfloat16):
-                loss, right = self.loss(stage, step)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            recent.append(self._backward(stage, step))
             nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
-            recent.append({"loss": float(loss.detach()), **{k: float(v) for k, v in right.items()}})
             self.step = step + 1
             if self.step % NOTE_EVERY == 0 or self.step == total:
                 self.seconds, began = self.seconds + time.monotonic() - began, time.monotonic()
@@ -209,6 +223,21 @@ class Trainer:
                 recent = []
             if self.step % SAVE_EVERY == 0 or self.step == total:
                 self._save(optimizer)
+
+    def _backward(self, stage: str, step: int) -> dict[str, float]:
+        """Gradients of one step, and the means of its parts for the log."""
+        sums, shares = dict[str, float](), dict[str, float]()
+        parts = self.losses(stage, step)
+        while True:
+            with torch.autocast(self.device.type, dtype=torch.bfloat16):
+                part = next(parts, None)
+            if part is None:
+                return {name: total / shares[name] for name, total in sums.items()}
+            share, loss, right = part
+            (share * loss).backward()
+            for name, value in {"loss": loss.detach(), **right}.items():
+                sums[name] = sums.get(name, 0.0) + share * float(value)
+                shares[name] = shares.get(name, 0.0) + share
 
     def _note(self, recent: list[dict[str, float]]) -> None:
         means = {name: round(float(np.mean([r[name] for r in recent if name in r])), 4) for name in recent[-1]}

@@ -40,17 +40,17 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, monkeypatch) -> None
     whole = train.Trainer("tiny", TINY, 0, tmp_path / "whole")
     whole.run(tell=lambda _: None)
 
-    original = train.Trainer.loss
+    original = train.Trainer.losses
 
     def stop(self, stage, step):
         if stage == "instruct" and step == 3:
             raise KeyboardInterrupt
         return original(self, stage, step)
 
-    monkeypatch.setattr(train.Trainer, "loss", stop)
+    monkeypatch.setattr(train.Trainer, "losses", stop)
     with pytest.raises(KeyboardInterrupt):
         train.Trainer("tiny", TINY, 0, tmp_path / "stopped").run()
-    monkeypatch.setattr(train.Trainer, "loss", original)
+    monkeypatch.setattr(train.Trainer, "losses", original)
     again = train.Trainer("tiny", TINY, 0, tmp_path / "stopped")
     again.run(tell=lambda _: None)
     torch.testing.assert_close(weights(again), weights(whole), rtol=0, atol=1e-6)
