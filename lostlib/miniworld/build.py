@@ -67,7 +67,7 @@ RECIPES = {
     "mini-llava-1.5-local": Recipe(tower="local"),
     "mini-llava-1.5-broadcast": Recipe(tower="broadcast", tower_steps=4000),
     "mini-llava-1.5-wide": Recipe(
-        kinds="all", base="mini-llava-1.5", tower_steps=800, captions_steps=400, instruct_steps=5000, learning_rate=1e-3
+        kinds="all", base="mini-llava-1.5", tower_steps=800, captions_steps=400, instruct_steps=3500, learning_rate=1e-3
     ),
 }
 
