@@ -21,7 +21,7 @@ import transformers
 from torch import Tensor
 
 import lostlib
-from lostlib import sinkrows, spans
+from lostlib import probes, sinkrows, spans
 from lostlib.answers import answers
 from lostlib.attention import BACKEND, Rows, Run, running
 from lostlib.benchmarks import VERSIONS, Benchmark, Choice, Item, load_benchmark
@@ -90,6 +90,7 @@ EXPERIMENTS: dict[str, Callable[..., pd.DataFrame]] = {
     "maps": map_rows,
     "nulls": spans.null_metrics,
     "spans": spans.span_metrics,
+    "probes": probes.probe_rows,
 }
 CHECKS: dict[str, Callable[..., Any]] = {  # of the parameters' values
     "residual": check_residual,
@@ -99,7 +100,7 @@ CHECKS: dict[str, Callable[..., Any]] = {  # of the parameters' values
     "nulls": check_measures,
     "spans": spans.check_spans,
 }
-COUNTS = {"batch_size", "max_new_tokens"}
+COUNTS = {"batch_size", "max_new_tokens", "scenes"}
 SHARED = ("model", "benchmark", "items", "intervention", "seed", "work")  # not the experiment's own
 
 

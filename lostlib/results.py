@@ -26,7 +26,7 @@ from lostlib.benchmarks import VERSIONS, Choice
 from lostlib.modelchoice import ModelChoice
 from lostlib.names import nearest
 
-EXPERIMENTS = ("answers", "residual", "attention", "maps", "sinks", "heads", "sinkmaps", "nulls", "spans")
+EXPERIMENTS = ("answers", "residual", "attention", "maps", "sinks", "heads", "sinkmaps", "nulls", "spans", "probes")
 META = b"lostlib"  # the manifest's place in the Parquet file
 
 

@@ -1,7 +1,7 @@
 """Interventions: what is done to attention, as frozen dataclasses with a short text form.
 
-`none`, `noise_delta`, `noise_qkv`, `no_rope`, `sap:keys=visual,weights=gaussian`, `knockout:keys=sinks` and
-`var:rho=0.5` are text forms; several are joined by ` & ` and act in that order. `Intervention.parse(str(x)) == x`
+`none`, `noise_delta`, `noise_qkv`, `no_rope`, `sap:keys=visual,weights=gaussian`, `knockout:keys=sinks`, `var:rho=0.5`
+and `pool` are text forms; several are joined by ` & ` and act in that order. `Intervention.parse(str(x)) == x`
 always. An intervention works through two openings: `edit` changes attention weights (see `attention.py`), `attach` puts
 hooks on modules. Neither touches a parameter, so the model is bit-identical afterwards, whatever happened inside.
 
@@ -9,6 +9,7 @@ hooks on modules. Neither touches a parameter, so the model is bit-identical aft
 - `noise`     noise in place of the update or of W_Q, W_K, W_V; no position encoding
 - `sap`       stochastic attention probing
 - `redirect`  knock-out of keys, and VAR: what sinks draw goes elsewhere
+- `pool`      visual tokens that are copies of one another
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 from lostlib.attention import Run, running
 from lostlib.interventions.base import KINDS, Intervention, Nothing, Together, format_numbers, parse_numbers
 from lostlib.interventions.noise import NoiseDelta, NoiseQKV, NoRope, noise_like, without_rotation
+from lostlib.interventions.pool import Pool
 from lostlib.interventions.redirect import Knockout, Var
 from lostlib.interventions.sap import Sap
 
@@ -31,6 +33,7 @@ __all__ = [
     "NoiseDelta",
     "NoiseQKV",
     "Nothing",
+    "Pool",
     "Sap",
     "Together",
     "Var",

@@ -44,6 +44,7 @@ OTHERS = [
     "noise_qkv",
     "noise_qkv:layers=1",
     "no_rope",
+    "pool",
 ]
 SINKS = "tau=2.2,dims=0-7"  # low enough that a random model's tokens reach it
 REDIRECTED = [
@@ -411,3 +412,17 @@ def test_noise_qkv_has_the_matrix_moments(tiny) -> None:
     assert abs(float(drawn.mean() - weight.mean())) < 4 * float(weight.std()) / weight.numel() ** 0.5
     assert abs(float(drawn.std() / weight.std()) - 1) < 0.05
     assert not torch.equal(drawn, NoiseQKV.matrix(weight, 1, "k_proj", 0))
+
+
+def test_copies_of_visual_tokens_are_read_alike_whatever_the_weights(tiny, items) -> None:
+    batch = tiny.encode(items)
+
+    def first_reading(text: str) -> torch.Tensor:
+        with lostlib.intervene(tiny, text), lostlib.watch(tiny, layers=[0]) as stream:
+            tiny.forward(batch)
+        return stream[0].attn_out[batch.real & ~batch.visual]
+
+    shuffled = "sap:keys=visual,weights=permuted,layers=0"
+    moved = (first_reading(shuffled) - first_reading("none")).abs().max()
+    still = (first_reading(f"pool & {shuffled}") - first_reading("pool")).abs().max()
+    assert still < 1e-5 < 1e-3 < moved
