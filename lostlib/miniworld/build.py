@@ -40,8 +40,8 @@ class Recipe:
     """Sizes, vision tower and training length of one mini model.
 
     tower   `mixing`: each patch is trained to say what it shows, and may look at the others to know it (the default);
-            `local`: the same, but patches cannot look at one another; `broadcast`: each patch is trained to say
-            what the whole scene shows
+            `local`: the same, but patches cannot look at one another; `broadcast`: each patch is also trained to
+            say what is anywhere in the scene
     """
 
     layers: int = 6
@@ -65,7 +65,7 @@ class Recipe:
 RECIPES = {
     "mini-llava-1.5": Recipe(),
     "mini-llava-1.5-local": Recipe(tower="local"),
-    "mini-llava-1.5-broadcast": Recipe(tower="broadcast", tower_steps=4000),
+    "mini-llava-1.5-broadcast": Recipe(tower="broadcast", tower_steps=3000),
     "mini-llava-1.5-wide": Recipe(
         kinds="all", base="mini-llava-1.5", tower_steps=800, captions_steps=400, instruct_steps=3500, learning_rate=1e-3
     ),

@@ -11,14 +11,18 @@ from torch import Tensor, nn
 
 from lostlib.miniworld.charts import TALLEST, Bar
 from lostlib.miniworld.conversations import looks
+from lostlib.miniworld.questions import LOOKS
 from lostlib.miniworld.render import Picture, coverage
-from lostlib.miniworld.scenes import CELL, COLORS, GRID, IMAGE, PATCH, SHAPES, SIZES, TOKENS
+from lostlib.miniworld.scenes import CELL, COLORS, GRID, IMAGE, MAX_OBJECTS, PATCH, SHAPES, SIZES
 
 BACKGROUND_LOSS = 0.2  # weight of a background patch against an object's
+TOWERS = ("mixing", "local", "broadcast")
+PATCH_CLASSES = (len(COLORS) + 1, len(SHAPES) + 1, len(SIZES) + 1, GRID, GRID)
+SCENE_CLASSES = (*[2] * len(LOOKS), *[MAX_OBJECTS + 1] * (len(COLORS) + len(SHAPES)))
 
 
 def patch_labels(picture: Picture) -> np.ndarray:
-    """What each patch mostly shows: int (visual tokens, 1, 6), colour, shape, size, row, column, height of the bar.
+    """What each patch mostly shows: int (visual tokens, 6), colour, shape, size, row, column, height of the bar.
 
     Row and column are the patch's; the others are 0 where fewer than 6 pixels are covered. A bar has a colour and a
     height, but no shape and no size.
@@ -33,61 +37,58 @@ def patch_labels(picture: Picture) -> np.ndarray:
     ]
     cells = np.indices((IMAGE // PATCH, IMAGE // PATCH)).reshape(2, -1).T * PATCH // CELL
     seen = np.array([*shown, (0, 0, 0, 0)])[owner]
-    return np.concatenate([seen[:, :3], cells, seen[:, 3:]], axis=1)[:, None]
+    return np.concatenate([seen[:, :3], cells, seen[:, 3:]], axis=1)
 
 
 def scene_labels(picture: Picture) -> np.ndarray:
-    """The whole scene, for each patch anew: int (visual tokens, 16, 3), colour, shape and size of each cell.
-
-    All three are 0 in an empty cell; bars lie in no cell.
-    """
-    labels = np.zeros((GRID**2, 3), dtype=np.int64)
-    for thing in picture.things:
-        if not isinstance(thing, Bar):
-            labels[thing.row * GRID + thing.column] = np.array(looks(thing)) + 1
-    return np.broadcast_to(labels, (TOKENS, *labels.shape))
-
-
-LOOK_CLASSES = (len(COLORS) + 1, len(SHAPES) + 1, len(SIZES) + 1)
-TOWERS = {  # what each patch is trained to say of a scene: labels, of how many objects, and classes of each answer
-    "mixing": (patch_labels, 1, (*LOOK_CLASSES, GRID, GRID)),
-    "local": (patch_labels, 1, (*LOOK_CLASSES, GRID, GRID)),
-    "broadcast": (scene_labels, GRID**2, LOOK_CLASSES),
-}
+    """The whole scene: for each of the 35 looks whether it is there, then how many objects of each colour and shape."""
+    things = [thing for thing in picture.things if not isinstance(thing, Bar)]
+    there = [any((t.color, t.shape) == look for t in things) for look in LOOKS]
+    counts = [sum(t.color == c for t in things) for c in COLORS] + [sum(t.shape == s for t in things) for s in SHAPES]
+    return np.array([*there, *counts], dtype=np.int64)
 
 
 class TowerLoss(nn.Module):
     """Stage 1: linear read-outs of a scene from each patch of the layer LLaVA uses.
 
-    Towers `mixing` and `local` read the colour, shape, size, row and column of what the patch itself shows, `broadcast`
-    the look of what lies in each of the sixteen cells. In a `local` tower attention's output is held at zero, so that
-    no patch learns of another. With `charts`, patches of a bar also say how high it is.
+    Every tower's patches say the colour, shape, size, row and column of what they show themselves. In a `mixing` tower
+    they may look at the others to know it; in a `local` one attention's output is held at zero, so that no patch learns
+    of another; in a `broadcast` tower each patch also says what is anywhere in the scene and how often. With `charts`,
+    patches of a bar say how high it is.
     """
 
     def __init__(self, model: Any, kind: str, charts: bool = False):
         super().__init__()
         self.tower, self.layer = model.model.vision_tower, model.config.vision_feature_layer
-        self.labels, self.objects, self.classes = TOWERS[kind]
-        if charts and self.labels is patch_labels:
-            self.classes = (*self.classes, TALLEST + 1)
-        self.head = nn.Linear(model.config.vision_config.hidden_size, self.objects * sum(self.classes))
+        self.own = (*PATCH_CLASSES, TALLEST + 1) if charts else PATCH_CLASSES
+        self.scene = SCENE_CLASSES if kind == "broadcast" else ()
+        self.head = nn.Linear(model.config.vision_config.hidden_size, sum(self.own) + sum(self.scene))
         self.still = [p for name, p in self.tower.named_parameters() if kind == "local" and "out_proj" in name]
         for p in self.still:
             nn.init.zeros_(p)
 
     def targets(self, pictures: Sequence[Picture]) -> Tensor:
-        """(B, visual tokens, objects, answers) int64."""
-        return torch.from_numpy(np.stack([self.labels(picture) for picture in pictures]))
+        """(B, visual tokens, answers) int64."""
+        own = np.stack([patch_labels(picture)[:, : len(self.own)] for picture in pictures])
+        if not self.scene:
+            return torch.from_numpy(own)
+        scenes = np.stack([scene_labels(picture) for picture in pictures])
+        spread = np.broadcast_to(scenes[:, None], (*own.shape[:2], scenes.shape[1]))
+        return torch.from_numpy(np.concatenate([own, spread], axis=-1))
 
     def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """(loss, share of the objects read from each patch whose labels are all right)."""
+        """(loss, shares of object patches, and of patches asked for the scene, whose answers are all right)."""
         hidden = self.tower(images, output_hidden_states=True).hidden_states[self.layer][:, 1:]  # class token dropped
-        heads = self.head(hidden).float().unflatten(-1, (self.objects, -1)).split(self.classes, dim=-1)
+        heads = self.head(hidden).float().split((*self.own, *self.scene), dim=-1)
         present = labels[..., 0] > 0
-        weights = torch.where(present, 1.0, BACKGROUND_LOSS).flatten()
+        weights, even = torch.where(present, 1.0, BACKGROUND_LOSS), torch.ones_like(present, dtype=torch.float32)
         loss = torch.zeros((), device=images.device)
         for k, logits in enumerate(heads):
             losses = nn.functional.cross_entropy(logits.flatten(0, -2), labels[..., k].flatten(), reduction="none")
-            loss = loss + (losses * weights).sum() / weights.sum()
-        right = torch.stack([logits.argmax(-1) == labels[..., k] for k, logits in enumerate(heads)]).all(0)
-        return loss, {"accuracy": right[present].float().mean()}
+            weight = (weights if k < len(self.own) else even).flatten()
+            loss = loss + (losses * weight).sum() / weight.sum()
+        right = torch.stack([logits.argmax(-1) == labels[..., k] for k, logits in enumerate(heads)])
+        shares = {"accuracy": right[: len(self.own)].all(0)[present].float().mean()}
+        if self.scene:
+            shares["scene"] = right[len(self.own) :].all(0).float().mean()
+        return loss, shares
