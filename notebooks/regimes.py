@@ -1,0 +1,447 @@
+# ---
+# jupyter:
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# (ch-regimes)=
+# # When does it matter where attention looks?
+#
+# In the mini model, noise on the attention to image tokens ruins the answers; in the paper's large models it does not. Both
+# can be true. This chapter asks **under which conditions** visual attention becomes redundant, in a world where the condition can
+# be set by hand.
+#
+# ## The hypothesis
+#
+# Attention chooses among tokens. Where every token tells the same, there is nothing to choose, and any weights will do. So what
+# should count is how much of the answer *a single visual token* carries, whichever it is. That is decided by the vision
+# tower:
+#
+# | tower | what its patches are trained to say | may they look at one another? |
+# |---|---|---|
+# | local | what the patch itself shows | no |
+# | mixing | what the patch itself shows | yes (the default) |
+# | broadcast | that, and what is anywhere in the scene and how often | yes |
+#
+# Everything else is equal: the decoder, its size, captions, questions, steps and seeds. How often something is in the scene is
+# told by every token of a broadcast tower; *where* it lies is not, for anything but the token's own patch.
+#
+# ## Your prediction
+#
+# Three kinds of questions: is there a red circle, how many circles, where is the red circle relative to the blue square. For
+# which of them will the model with the broadcast tower be immune to noise in its visual attention?
+
+# %% tags=["parameters"]
+model = "mini-llava-1.5"
+benchmark = "mini-pope"
+n_items = 1000
+seed = 0
+device = "cpu"
+towers = "mini-llava-1.5-local+mini-llava-1.5+mini-llava-1.5-broadcast"
+benchmarks = "mini-pope+mini-realworldqa+mini-mathvista"
+seeds = 5
+
+# %% tags=["hide-input"]
+import re as _re
+
+from lostlib import report
+
+_LIST = _re.compile(r"[\w.:=,/@-]+(\+[\w.:=,/@-]+)*")
+report.check_parameters(globals(), towers=_LIST, benchmarks=_LIST, seeds=(int, 1, 20))
+report.style()
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+
+from lostlib import results, stats
+from lostlib.benchmarks import load_benchmark
+
+# %% [markdown]
+# ## Minimal code
+#
+# ```python
+# import lostlib
+#
+# m = lostlib.load_model("mini-llava-1.5")
+# items = lostlib.load_benchmark("mini-pope", n=100).items
+# rows = lostlib.probe_rows(m, items)
+# print("a single token", rows[rows.token >= 0].right.mean())
+# print("the right token", rows[rows.relevant].right.mean())
+# print("their mean", rows[rows.token == -1].right.mean())
+# ```
+#
+# ## What a single token knows
+#
+# :::{margin}
+# **Linear probe**: a linear map, fitted on other scenes, that reads a fact from an activation. It shows what can be read, not what
+# the model reads.
+# :::
+#
+# Each visual token, as the language model receives it, is asked the benchmarks' own questions by linear probes: is the look
+# there, how many are there, and in which row and column does each of two objects lie? The probes are fitted on scenes that no model
+# was trained on, one for each place of the picture. Chance is what the most frequent answer or a random option earns.
+
+# %% tags=["hide-input"]
+KIND = {"mini-pope": "whether", "mini-realworldqa": "where", "mini-mathvista": "how many"}
+COLOR = {"whether": "C0", "where": "C1", "how many": "C2"}
+MARKER = ("o", "s", "D", "^", "v", "P", "X")
+_models, _names = towers.split("+"), benchmarks.split("+")
+_short = {name: name.removeprefix("mini-llava-1.5").strip("-") or "mixing" for name in _models}
+_kept = []
+
+
+def _table(experiment, of, name, n, **how):
+    found = results.obtain(experiment, model=of, benchmark=name, n=n, device=device, **how)
+    _kept.append(found)
+    return found.frame
+
+
+def _kind(name):
+    return KIND.get(name, name)
+
+
+_n_probe = min(n_items, 300)
+probes = {(of, name): _table("probes", of, name, _n_probe) for of in _models for name in _names}
+
+
+def _guess(name):
+    """What an answer without the picture earns: the benchmark's chance, or the most frequent number among counts."""
+    asked = load_benchmark(name, n=n_items)
+    if name != "mini-mathvista":
+        return asked.chance
+    counts = pd.Series([item.answer for item in asked.items if item.prompt.startswith("How many")])
+    return counts.value_counts(normalize=True).iloc[0]
+
+
+guess = {name: _guess(name) for name in _names}
+_lines = []
+for (_of, _name), _rows in probes.items():
+    _single = _rows[_rows["token"] >= 0]
+    for _who, _part in (
+        ("a single token", _single),
+        ("a relevant token", _single[_single["relevant"]]),
+        ("another token", _single[~_single["relevant"]]),
+        ("the mean token", _rows[_rows["token"] < 0]),
+    ):
+        _lines.append(
+            {
+                "tower": _short[_of],
+                "question": _kind(_name),
+                "read from": _who,
+                **stats.mean(_part["right"], _part["cluster"])._asdict(),
+                "chance": guess[_name],
+            }
+        )
+known = pd.DataFrame(_lines)
+_text = known.assign(text=[f"{v:.2f} [{a:.2f}, {b:.2f}]" for v, a, b in zip(known["value"], known["low"], known["high"], strict=True)])
+_wide = _text.pivot(index=["tower", "question"], columns="read from", values="text")
+_wide = _wide.loc[[(_short[of], _kind(name)) for of in _models for name in _names], list(dict.fromkeys(known["read from"]))]
+report.table(
+    _wide.reset_index(),
+    "known",
+    f"Share of questions that linear probes answer from one visual token, {_n_probe} items a benchmark (of counts, those without sums), "
+    f"95 % intervals. Without the picture: {', '.join(f'{_kind(n)} {g:.2f}' for n, g in guess.items())}.",
+)
+
+# %% [markdown]
+# {numref}`fig-tokens-know` shows the same by place: the share of *whether*, *where* and *how many* questions that the token at each
+# place of the grid can answer.
+
+# %% tags=["hide-input"]
+_fig, _axes = plt.subplots(len(_names), len(_models), figsize=(1.75 * len(_models), 1.8 * len(_names)), squeeze=False)
+_maps = []
+for _i, _name in enumerate(_names):
+    for _j, _of in enumerate(_models):
+        _by_place = probes[_of, _name].query("token >= 0").groupby("token")["right"].mean()
+        _maps.append(_by_place.rename("right").reset_index().assign(tower=_short[_of], question=_kind(_name)))
+        _side = round(len(_by_place) ** 0.5)
+        _axes[_i][_j].imshow(_by_place.to_numpy().reshape(_side, _side), cmap="cividis", vmin=guess[_name], vmax=1)
+        _axes[_i][_j].set(xticks=(), yticks=())
+        _axes[_i][_j].grid(False)
+        if _i == 0:
+            _axes[_i][_j].set_title(_short[_of], fontsize=10)
+        if _j == 0:
+            _axes[_i][_j].set_ylabel(_kind(_name), fontsize=10)
+report.figure(
+    _fig,
+    "tokens-know",
+    "What each visual token can tell, by its place in the picture: share of right answers of a linear probe, from chance (dark) "
+    "to all (bright). One column a tower, one row a kind of question.",
+    "A grid of small maps, eight by eight tokens each, brighter where a token's probe answers more questions.",
+    data=pd.concat(_maps),
+)
+
+
+# %% [markdown]
+# ## What replacing the weights costs
+#
+# Now the replacement rules of {ref}`ch-rq3`, on the same questions.
+
+# %% tags=["hide-input"]
+RULES = ("gaussian", "uniform", "permuted", "static", "zero")
+RUNS = {rule: f"sap:keys=visual,weights={rule}" for rule in RULES}
+
+
+def _answers(of, name, intervention="none", run_seed=0):
+    """Answers to the questions about the picture; sums are kept apart."""
+    frame = _table("answers", of, name, n_items, intervention=intervention, seed=run_seed)
+    return frame.assign(picture=frame["group"] != "arithmetic")
+
+
+def _after(of, name, rule):
+    runs = [_answers(of, name, RUNS[rule], s) for s in range(seeds if rule == "gaussian" else 1)]
+    right = np.mean([run["correct"].astype(float) for run in runs], axis=0)
+    return runs[0].assign(correct=right)
+
+
+before = {(of, name): _answers(of, name) for of in _models for name in _names}
+after = {(of, name, rule): _after(of, name, rule) for of in _models for name in _names for rule in RULES}
+_lines = []
+for (_of, _name, _rule), _frame in after.items():
+    _seen = _frame["picture"]
+    _was, _is = before[_of, _name][_seen], _frame[_seen]
+    _base = stats.mean(_was["correct"], _was["cluster"])
+    _lines.append(
+        {
+            "tower": _short[_of],
+            "question": _kind(_name),
+            "rule": _rule,
+            "baseline": _base.value,
+            "baseline_low": _base.low,
+            "chance": guess[_name],
+            "measurable": _base.low > guess[_name],
+            **stats.difference(_is["correct"], _was["correct"], _was["cluster"])._asdict(),
+        }
+    )
+damage = pd.DataFrame(_lines).rename(columns={"value": "change"})
+_fig, _axes = plt.subplots(1, len(_names), figsize=(5.4, 3.6), sharey=True, squeeze=False)
+for _ax, _name in zip(_axes[0], _names, strict=True):
+    for _j, _of in enumerate(_models):
+        _part = damage[(damage["tower"] == _short[_of]) & (damage["question"] == _kind(_name))]
+        _y = np.arange(len(_part)) + (_j - (len(_models) - 1) / 2) * 0.22
+        _alpha = 1 if _part["measurable"].all() else 0.25
+        _ax.errorbar(
+            _part["change"], _y, xerr=[_part["change"] - _part["low"], _part["high"] - _part["change"]],
+            fmt=MARKER[_j], color=f"C{_j}", ms=4, capsize=2, alpha=_alpha, label=_short[_of],
+        )  # fmt: skip
+    _ax.axvline(0, color="black", lw=0.8)
+    _ax.set(title=_kind(_name), yticks=range(len(RULES)), yticklabels=RULES, xlim=(-1.05, 0.15))
+_axes[0][0].invert_yaxis()
+_fig.supxlabel("change of accuracy", fontsize=10)
+_fig.legend(*_axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(_models), fontsize=9)
+report.figure(
+    _fig,
+    "towers",
+    f"Change of accuracy on questions about the picture when attention weights on image tokens are replaced, by tower; {n_items} items a "
+    f"benchmark, gaussian over {seeds} seeds, 95 % intervals. Pale: the baseline is not above chance, so that nothing can be measured.",
+    "Forest plot: one panel a kind of question, one line a replacement rule, one point with its interval for each tower.",
+    data=damage,
+)
+_bases = damage.drop_duplicates(["tower", "question"])
+_wide = _bases.assign(baseline=_bases["baseline"].map("{:.3f}".format) + _bases["measurable"].map({True: "", False: " (at chance)"}))
+_wide = _wide.pivot(index="tower", columns="question", values="baseline")
+report.table(
+    _wide.loc[[_short[of] for of in _models], [_kind(n) for n in _names]].reset_index(),
+    "towers-baseline",
+    "Accuracy of the untouched models on questions about the picture.",
+)
+
+# %% [markdown]
+# ## Damage against what a token knows
+#
+# {numref}`fig-regimes` puts both together. To the right, a single token answers more; upwards, more of what the model can do above
+# chance survives gaussian weights. The hypothesis says: bottom left and top right.
+
+# %% tags=["hide-input"]
+_single = known[known["read from"] == "a single token"].set_index(["tower", "question"])
+_points = []
+for _row in damage[(damage["rule"] == "gaussian") & damage["measurable"]].itertuples():
+    _probe = _single.loc[_row.tower, _row.question]
+    _room = _row.baseline - _row.chance
+    _above = 1 - _row.chance
+    _points.append(
+        {
+            "tower": _row.tower,
+            "question": _row.question,
+            "known": (_probe["value"] - _row.chance) / _above,
+            "known_low": (_probe["low"] - _row.chance) / _above,
+            "known_high": (_probe["high"] - _row.chance) / _above,
+            "kept": 1 + _row.change / _room,
+            "kept_low": 1 + _row.low / _room,
+            "kept_high": 1 + _row.high / _room,
+        }
+    )
+regimes = pd.DataFrame(_points)
+_fig, _ax = plt.subplots(figsize=(5.2, 3.8))
+for _row in regimes.itertuples():
+    _ax.errorbar(
+        _row.known, _row.kept,
+        xerr=[[_row.known - _row.known_low], [_row.known_high - _row.known]],
+        yerr=[[_row.kept - _row.kept_low], [_row.kept_high - _row.kept]],
+        fmt=MARKER[[_short[m] for m in _models].index(_row.tower)], color=COLOR.get(_row.question, "C3"), ms=7, capsize=2,
+    )  # fmt: skip
+for _j, _of in enumerate(_models):
+    _ax.plot([], [], MARKER[_j], color="black", label=_short[_of])
+for _name in _names:
+    _ax.plot([], [], "-", lw=4, color=COLOR.get(_kind(_name), "C3"), label=_kind(_name))
+_ax.axhline(1, color="black", lw=0.8, ls=":")
+_ax.axhline(0, color="black", lw=0.8)
+_ax.set(xlabel="what a single token tells (0 chance, 1 all)", ylabel="kept under gaussian weights\n(0 chance, 1 all)")
+_fig.legend(*_ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+report.figure(
+    _fig,
+    "regimes",
+    "Share of the accuracy above chance that survives gaussian weights on image tokens, against what a linear probe reads from a single "
+    "visual token; both with 95 % intervals. One point a tower and kind of question whose baseline is above chance.",
+    "Scatter of the share of accuracy kept against what a single token tells, a marker for each tower, a colour for each kind of question.",
+    data=regimes,
+)
+_order = regimes[["known", "kept"]].corr(method="spearman").iloc[0, 1] if len(regimes) > 2 else float("nan")
+report.say("rank_correlation", _order)
+report.say("n_points", len(regimes))
+for _row in damage[damage["rule"] == "gaussian"].itertuples():
+    _key = f"{_row.tower}_{_row.question}".replace(" ", "_").replace("-", "_").replace(".", "_")
+    report.say(f"change_{_key}", _row.change, _row.low, _row.high)
+    report.say(f"base_{_key}", _row.baseline)
+for _row in known[known["read from"] == "a single token"].itertuples():
+    _key = f"{_row.tower}_{_row.question}".replace(" ", "_").replace("-", "_").replace(".", "_")
+    report.say(f"known_{_key}", _row.value, _row.low, _row.high)
+
+# %% [markdown]
+# ## The far end: copies
+#
+# The end of the axis can be reached in any model: `pool` hands the decoder the *mean* of all visual tokens in place of each. Copies have
+# the same values, so in the first layer it makes no difference which of them is weighted how. What remains to see is what the
+# model can still do, and whether replacing weights then costs anything on top.
+
+# %% tags=["hide-input"]
+_lines = []
+for _of in _models:
+    for _name in _names:
+        _copies = _answers(_of, _name, "pool")
+        _noisy = _answers(_of, _name, f"pool & {RUNS['gaussian']}")
+        _seen = _copies["picture"]
+        _was, _is, _both = (f[_seen] for f in (before[_of, _name], _copies, _noisy))
+        _left = stats.mean(_is["correct"], _is["cluster"])
+        _more = stats.difference(_both["correct"], _is["correct"], _is["cluster"])
+        _lines.append(
+            {
+                "tower": _short[_of],
+                "question": _kind(_name),
+                "chance": guess[_name],
+                "untouched": _was["correct"].mean(),
+                "copies": f"{_left.value:.3f} [{_left.low:.3f}, {_left.high:.3f}]",
+                "noise on top": f"{_more.value:+.3f} [{_more.low:+.3f}, {_more.high:+.3f}]",
+                "copies_above_chance": _left.low > guess[_name],
+                "copies_value": _left.value,
+                "more": _more.value,
+                "more_low": _more.low,
+                "more_high": _more.high,
+            }
+        )
+copies = pd.DataFrame(_lines)
+report.table(
+    copies[["tower", "question", "chance", "untouched", "copies", "noise on top"]],
+    "copies",
+    f"Accuracy when all visual tokens are copies of their mean, and what gaussian weights on them change on top; {n_items} items a benchmark, "
+    "questions about the picture, 95 % intervals.",
+    {"chance": ".2f", "untouched": ".3f"},
+)
+_alive = copies[copies["copies_above_chance"]]
+report.say("copies_alive", len(_alive))
+report.say("copies_cells", len(copies))
+report.say("copies_worst_noise", float(copies["more"].min()))
+
+# %% [markdown]
+# Of {num}`copies_cells:d` pairs of tower and question, {num}`copies_alive:d` stay above chance with copies. Noise on top
+# changes accuracy by {num}`copies_worst_noise:+.3f` at worst: where tokens are alike, attention over them is redundant whatever was
+# learned. This is the trivial kind of redundancy, and no evidence that a model does not use attention.
+#
+# ## Where the models look
+#
+# Redundant is not random: a model may look at the right place although it need not. {numref}`fig-looking` shows how much of the last
+# token's attention goes to patches that decide the answer, against what an even spread would give.
+
+# %% tags=["hide-input"]
+_n_look = min(n_items, 500)
+_lines = []
+for _of in _models:
+    for _name in _names:
+        _frame = _table("attention", _of, _name, _n_look).dropna(subset=["relevant"])
+        _per_item = _frame.groupby(["cluster", "item"], sort=False)[["visual", "relevant", "expected"]].mean().reset_index()
+        for _what in ("relevant", "expected"):
+            _lines.append(
+                {
+                    "tower": _short[_of],
+                    "question": _kind(_name),
+                    "mass": {"relevant": "on patches that decide", "expected": "if spread evenly"}[_what],
+                    **stats.ratio(_per_item[_what], _per_item["visual"], _per_item["cluster"])._asdict(),
+                }
+            )
+looking = pd.DataFrame(_lines)
+_fig, _axes = plt.subplots(1, len(_names), figsize=(5.4, 2.7), sharey=True, squeeze=False)
+for _ax, _name in zip(_axes[0], _names, strict=True):
+    for _k, (_mass, _marker) in enumerate((("on patches that decide", "o"), ("if spread evenly", "_"))):
+        _part = looking[(looking["question"] == _kind(_name)) & (looking["mass"] == _mass)]
+        _ax.errorbar(
+            range(len(_part)), _part["value"], yerr=[_part["value"] - _part["low"], _part["high"] - _part["value"]],
+            fmt=_marker, ms=7, capsize=2, color=f"C{_k}", label=_mass,
+        )  # fmt: skip
+    _ax.set(title=_kind(_name), xticks=range(len(_models)), xlim=(-0.5, len(_models) - 0.5), ylim=(0, None))
+    _ax.set_xticklabels([_short[m] for m in _models], rotation=30, ha="right")
+_axes[0][0].set_ylabel("share of visual mass")
+_fig.legend(*_axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
+report.figure(
+    _fig,
+    "looking",
+    f"Share of the last prompt token's attention to the image that falls on patches which decide the answer, mean over layers and heads, {_n_look} items a "
+    "benchmark, 95 % intervals.",
+    "Points for each tower and kind of question, beside the share that evenly spread attention would give.",
+    data=looking,
+)
+
+# %% [markdown]
+# ## Questions that need no picture
+#
+# The other way to redundancy is a benchmark that hardly needs the picture. mini-mathvista holds sums beside counts; {numref}`fig-mixture`
+# weighs the two so that a growing share of the questions can be answered without the image.
+
+# %% tags=["hide-input"]
+SHARES = np.linspace(0, 1, 11)
+_lines = []
+_mixed = "mini-mathvista"
+for _of in _models if _mixed in _names else ():
+    _was, _is = before[_of, _mixed], after[_of, _mixed, "gaussian"]
+    _change, _cluster = (_is["correct"] - _was["correct"]).to_numpy(), _was["cluster"].to_numpy()
+    _picture = _was["picture"].to_numpy()
+    for _share in SHARES:
+        _parts = [(_change[p], np.ones(p.sum()), _cluster[p]) for p in (_picture, ~_picture)]
+        _lines.append({"tower": _short[_of], "share": _share, **stats.combined(_parts, [1 - _share, _share])._asdict()})
+mixture = pd.DataFrame(_lines, columns=["tower", "share", "value", "low", "high"])
+_fig, _ax = plt.subplots(figsize=(5.2, 3.2))
+for _j, _of in enumerate(_models):
+    _part = mixture[mixture["tower"] == _short[_of]]
+    _ax.plot(100 * _part["share"], _part["value"], marker=MARKER[_j], ms=4, label=_short[_of])
+    _ax.fill_between(100 * _part["share"], _part["low"], _part["high"], alpha=0.2, lw=0)
+_ax.axhline(0, color="black", lw=0.8)
+_ax.set(xlabel="questions that need no picture (percent)", ylabel="change of accuracy")
+_ax.legend(fontsize=9)
+report.figure(
+    _fig,
+    "mixture",
+    "Change of accuracy under gaussian weights on image tokens in mixtures of counts and sums, 95 % bands: the same model, the same "
+    "intervention, and a benchmark that depends on the picture more or less.",
+    "Lines that rise to about zero as the share of questions without need of the picture grows.",
+    data=mixture,
+)
+if len(mixture):
+    _line = mixture[mixture["tower"] == (_short.get(model) or _short[_models[0]])].set_index("share")
+    report.say("mixture_none", *_line.iloc[0][["value", "low", "high"]])
+    report.say("mixture_most", *_line.iloc[-2][["value", "low", "high"]])
+
+# %% [markdown]
+# Where all questions are counts, noise changes {num}`mixture_none:+.3f:ci`; with nine questions in ten that need no
+# picture, {num}`mixture_most:+.3f:ci`. A benchmark average says little about attention unless one knows how many of its questions need the
+# picture at all.
