@@ -53,7 +53,6 @@ report.style()
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 
 from lostlib import results, stats
 from lostlib.benchmarks import load_benchmark
@@ -135,9 +134,13 @@ for (_of, _name), _rows in probes.items():
             }
         )
 known = pd.DataFrame(_lines)
-_text = known.assign(text=[f"{v:.2f} [{a:.2f}, {b:.2f}]" for v, a, b in zip(known["value"], known["low"], known["high"], strict=True)])
+_text = known.assign(
+    text=[f"{v:.2f} [{a:.2f}, {b:.2f}]" for v, a, b in zip(known["value"], known["low"], known["high"], strict=True)]
+)
 _wide = _text.pivot(index=["tower", "question"], columns="read from", values="text")
-_wide = _wide.loc[[(_short[of], _kind(name)) for of in _models for name in _names], list(dict.fromkeys(known["read from"]))]
+_wide = _wide.loc[
+    [(_short[of], _kind(name)) for of in _models for name in _names], list(dict.fromkeys(known["read from"]))
+]
 report.table(
     _wide.reset_index(),
     "known",
@@ -240,7 +243,9 @@ report.figure(
     data=damage,
 )
 _bases = damage.drop_duplicates(["tower", "question"])
-_wide = _bases.assign(baseline=_bases["baseline"].map("{:.3f}".format) + _bases["measurable"].map({True: "", False: " (at chance)"}))
+_wide = _bases.assign(
+    baseline=_bases["baseline"].map("{:.3f}".format) + _bases["measurable"].map({True: "", False: " (at chance)"})
+)
 _wide = _wide.pivot(index="tower", columns="question", values="baseline")
 report.table(
     _wide.loc[[_short[of] for of in _models], [_kind(n) for n in _names]].reset_index(),
@@ -370,7 +375,9 @@ _lines = []
 for _of in _models:
     for _name in _names:
         _frame = _table("attention", _of, _name, _n_look).dropna(subset=["relevant"])
-        _per_item = _frame.groupby(["cluster", "item"], sort=False)[["visual", "relevant", "expected"]].mean().reset_index()
+        _per_item = (
+            _frame.groupby(["cluster", "item"], sort=False)[["visual", "relevant", "expected"]].mean().reset_index()
+        )
         for _what in ("relevant", "expected"):
             _lines.append(
                 {
@@ -445,3 +452,103 @@ if len(mixture):
 # Where all questions are counts, noise changes {num}`mixture_none:+.3f:ci`; with nine questions in ten that need no
 # picture, {num}`mixture_most:+.3f:ci`. A benchmark average says little about attention unless one knows how many of its questions need the
 # picture at all.
+
+# %% [markdown]
+# ## What could fool us
+#
+# - **A probe reads what is there, not what is used.** A fact can be in a token and the model may never have learned to read it. The axis
+#   is about what *could* be read from anywhere.
+# - **Linear probes.** What a linear map does not find, an MLP might. The order of the towers is what counts, not the values.
+# - **Towers differ in more than reach.** A broadcast tower is trained longer and then stands still, while the others learn on with the
+#   language model. Their baselines differ ({numref}`tab-towers-baseline`), which is why {numref}`fig-regimes` counts what is above chance.
+# - **One seed a tower.** Intervals are over items and draws of noise; another training of the same recipe was not compared here.
+# - **Few points.** A rank correlation of so few points says nothing beyond their order.
+#
+# ## Exercises
+#
+# Replace the dots, run the cell, then run the check below it. A check never looks at how you do it, only at what comes out;
+# it can be run as often as you like.
+
+# %%
+from lostlib import teach
+
+# %% [markdown]
+# ### Exercise 1: what a single token tells
+#
+# *Objective:* read a probe's table · *Minutes:* 3 · *Difficulty:* easy
+#
+# In {numref}`tab-known`, whose single tokens can answer most *whether* questions? Answer with the name of the tower.
+
+# %% tags=["exercise"]
+tower = ...
+
+# %% tags=["check"]
+teach.check_reading("tells-most", tower, known)
+
+# %% tags=["solution", "hide-cell"]
+_single = known[(known["read from"] == "a single token") & (known["question"] == "whether")].set_index("tower")["value"]
+tower = _single.idxmax()
+teach.check_reading("tells-most", tower, known)
+
+# %% [markdown]
+# ### Exercise 2: the mean of all
+#
+# *Objective:* see what uniform attention hands on · *Minutes:* 4 · *Difficulty:* medium
+#
+# Attention with uniform weights hands on the mean of the values. In a tower whose patches know nothing of one another, a probe of the
+# *mean* token can still count the circles although no single token can. Which fact about the scene gets lost in the mean: `"how many"`,
+# `"where"` or `"whether"`?
+
+# %% tags=["exercise"]
+lost = ...
+
+# %% tags=["check"]
+teach.check_reading("lost-in-the-mean", lost)
+
+# %% tags=["solution", "hide-cell"]
+lost = "where"  # sums of indicators survive a mean; which token had which is gone
+teach.check_reading("lost-in-the-mean", lost)
+
+# %% [markdown]
+# ### Exercise 3: diluted
+#
+# *Objective:* take a benchmark average apart · *Minutes:* 3 · *Difficulty:* easy
+#
+# Noise costs sixty points on questions about the picture and nothing on questions that need none. By how many points does the average fall on a
+# benchmark in which three questions of four need no picture?
+
+# %% tags=["exercise"]
+points = ...
+
+# %% tags=["check"]
+teach.check_reading("diluted", points)
+
+# %% tags=["solution", "hide-cell"]
+points = 60 // 4
+teach.check_reading("diluted", points)
+
+# %% [markdown]
+# ### Exercise 4: what would refute it
+#
+# *Objective:* say in advance what counts against a hypothesis · *Minutes:* 5 · *Difficulty:* hard
+#
+# Which observation would speak most clearly against "attention is redundant where every token tells the answer"?
+#
+# - `"a"`: a model with a local tower loses everything under noise;
+# - `"b"`: a model each of whose tokens tells the answer, by a probe, loses everything under noise;
+# - `"c"`: a model each of whose tokens tells the answer puts most of its attention on the right patch.
+
+# %% tags=["exercise"]
+against = ...
+
+# %% tags=["check"]
+teach.check_reading("what-would-refute", against)
+
+# %% tags=["solution", "hide-cell"]
+against = "b"  # the condition is met and the consequence fails; c says where it looks, not whether it has to
+teach.check_reading("what-would-refute", against)
+
+# %% tags=["hide-input"]
+print(results.sources(_kept))
+report.say("seconds_regimes", sum(t.about["seconds"] for t in _kept))
+report.provenance([t.manifest for t in _kept])

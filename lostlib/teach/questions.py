@@ -73,6 +73,13 @@ def _single_layers(spans: pd.DataFrame) -> pd.Series:
     return shortest.set_index(shortest["first"].astype(str))["mean"]
 
 
+def _single_tokens(known: pd.DataFrame) -> pd.Series:
+    """Share of `whether` questions that a single visual token answers, by tower."""
+    return known[(known["read from"] == "a single token") & (known["question"] == "whether")].set_index("tower")[
+        "value"
+    ]
+
+
 READINGS: dict[str, Reading] = {
     "raises-effective-rank": Reading(
         ("attention", "FFN"), _steps,
@@ -141,6 +148,30 @@ READINGS: dict[str, Reading] = {
         "A tenth of the products, and yet the layer gets much less than ten times faster: products of queries and keys "
         "are a small part of what it computes.",
         "Each query meets the text keys only; there are as many queries as before.",
+    ),
+    "tells-most": Reading(
+        lambda known: tuple(_single_tokens(known).index), lambda known: _single_tokens(known).idxmax(),
+        "Its tokens were trained to say what is anywhere in the scene. Where any token will do, it cannot matter which "
+        "of them attention picks.",
+        "Compare the rows of the question “whether” in the column of a single token.",
+    ),
+    "lost-in-the-mean": Reading(
+        ("how many", "where", "whether"), "where",
+        "A mean over tokens keeps sums: how often something is there, and so whether it is. Which token said so is "
+        "gone, unless the tokens themselves name their place.",
+        "Think of a code that is one where a circle is and zero elsewhere. What does its sum over patches tell?",
+    ),
+    "diluted": Reading(
+        (), 15,
+        "The same model, the same intervention: three quarters of the benchmark never needed what was broken. An "
+        "average without this share cannot tell redundant attention from a test that does not test it.",
+        "Only one question of four can be hurt.",
+    ),
+    "what-would-refute": Reading(
+        ("a", "b", "c"), "b",
+        "The condition is met and the consequence fails. In a, the condition is not met; c is about where a model "
+        "looks, which does not say whether it has to.",
+        "Which one meets the condition of the hypothesis and contradicts what it says will follow?",
     ),
 }  # fmt: skip
 
