@@ -53,7 +53,7 @@ def attention_mass(model: LostModel, items: Sequence[Item], batch_size: int = 32
                         "item": item.uid,
                         "cluster": item.cluster,
                         "layer": at.layer,
-                        **_looking(weights[visual].double(), item.relevant),
+                        **_looking(weights[visual].double(), item),
                     }
                 )
             return probs
@@ -63,16 +63,16 @@ def attention_mass(model: LostModel, items: Sequence[Item], batch_size: int = 32
     return in_order(pd.DataFrame(rows), items)
 
 
-def _looking(weights: Tensor, relevant: tuple[int, ...] | None) -> dict[str, float]:
+def _looking(weights: Tensor, item: Item) -> dict[str, float]:
     if not len(weights):  # an item without an image
         return {"visual": 0.0} | dict.fromkeys(("relevant", "expected", "entropy"), float("nan"))
     mass = float(weights.sum())
     share = weights / mass
-    known = bool(relevant)
+    relevant = list(item.relevant or ()) if item.located(len(weights)) else []
     return {
         "visual": mass,
-        "relevant": float(weights[list(relevant or ())].sum()) if known else float("nan"),
-        "expected": mass * len(relevant or ()) / len(weights) if known else float("nan"),
+        "relevant": float(weights[relevant].sum()) if relevant else float("nan"),
+        "expected": mass * len(relevant) / len(weights) if relevant else float("nan"),
         "entropy": float(torch.special.entr(share).sum() / torch.log(torch.tensor(float(len(weights))))),
     }
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lostlib.miniworld.scenes import TOKENS
+
 PLACE = "<image>"  # in a prompt: here stands the next image
 
 
@@ -24,6 +26,7 @@ class Item:
     relevant  visual tokens that decide the answer, where they are known; None where they are not. They are numbered in
               raster order and on from image to image
     objects   visual tokens that show any object, where they are known; the others are background
+    patches   how many visual tokens an image has where the two are numbered; None: as many as the model has
     meta      what scores are broken down by; an item with several values of one name counts in each
     aliases   other answers that are right as well
     fault     why the row behind it is no question, where it is none: such an item is not asked and never right
@@ -38,14 +41,22 @@ class Item:
     cluster: str = ""
     relevant: tuple[int, ...] | None = None
     objects: tuple[int, ...] | None = None
+    patches: int | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     fault: str | None = None
 
+    def located(self, tokens: int) -> bool:
+        """Are `relevant` and `objects` known of these visual tokens? Not of a model that cuts pictures otherwise."""
+        fits = self.patches is None or tokens == self.patches * len(self.images)
+        return fits and self.relevant is not None
+
 
 def known(row: Mapping[str, Any]) -> dict[str, Any]:
-    """An item's `relevant` and `objects`, which only rows of the mini world have."""
-    return {name: None if row.get(name) is None else tuple(row[name]) for name in ("relevant", "objects")}
+    """An item's `relevant`, `objects` and `patches`, which only rows of the mini world have."""
+    if row.get("relevant") is None:
+        return {}
+    return {"relevant": tuple(row["relevant"]), "objects": tuple(row["objects"]), "patches": TOKENS}
 
 
 class Pictures(Sequence[Any]):

@@ -12,7 +12,7 @@ from lostlib.benchmarks.items import Item
 from lostlib.miniworld.conversations import finished
 from lostlib.miniworld.questions import KINDS, known_arithmetic
 from lostlib.miniworld.render import render, tokens_of
-from lostlib.miniworld.scenes import generator, sample_scene
+from lostlib.miniworld.scenes import TOKENS, generator, sample_scene
 from lostlib.miniworld.topics import TOPIC_OF, Case, case
 
 EXAM = KINDS | {"known_arithmetic": known_arithmetic}  # what every mini model is asked
@@ -40,7 +40,8 @@ def items(kind: str, n: int = 400, seed: int = 0, split: str = "test") -> list[I
                 Item(
                     uid=f"{kind}/{seed}-{index}", images=tuple(render(picture) for picture in one.pictures),
                     prompt="".join(finished(question)), answer=question.answer, kind="open", options=question.options,
-                    cluster=f"{split}-{index}", relevant=tokens_of(one.pictures, question.things), meta={"kind": kind},
+                    cluster=f"{split}-{index}", relevant=tokens_of(one.pictures, question.things), patches=TOKENS,
+                    meta={"kind": kind},
                 )
             )  # fmt: skip
         index += 1

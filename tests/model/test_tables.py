@@ -6,10 +6,11 @@ import shlex
 
 import pandas as pd
 import pytest
+from tiny import make
 from typer.testing import CliRunner
 
 import lostlib
-from lostlib import checking, cli, measure, paths, results
+from lostlib import checking, cli, measure, paths, results, sinkrows
 from lostlib.cli import app
 
 runner = CliRunner()
@@ -185,3 +186,14 @@ def test_attention_mass_of_a_model_that_looks_everywhere_alike(tiny, items) -> N
     assert set(known["item"]) == {item.uid for item in items if item.relevant}
     assert (known["relevant"] <= known["visual"]).all()
     assert list(rows.columns) == ["item", "cluster", "layer", "visual", "relevant", "expected", "entropy"]
+
+
+def test_patches_of_another_layout_are_not_called_relevant(tmp_path) -> None:
+    """This model cuts a picture into nine patches; mini benchmarks number sixty-four."""
+    nine = lostlib.load_model(make("llava", tmp_path / "nine"))
+    items = lostlib.load_benchmark("mini-pope", n=4).items
+    assert any(item.relevant for item in items)
+    rows = lostlib.measure.attention_mass(nine, items)
+    assert rows[["relevant", "expected"]].isna().all(axis=None)
+    assert rows["visual"].notna().all()
+    assert sinkrows.sink_rows(nine, items, dims="0+1")["place"].isna().all()
