@@ -196,4 +196,4 @@ def test_patches_of_another_layout_are_not_called_relevant(tmp_path) -> None:
     rows = lostlib.measure.attention_mass(nine, items)
     assert rows[["relevant", "expected"]].isna().all(axis=None)
     assert rows["visual"].notna().all()
-    assert sinkrows.sink_rows(nine, items, dims="0+1")["place"].isna().all()
+    assert sinkrows.sink_rows(nine, items, tau="10%", dims="0+1")["place"].isna().all()
