@@ -23,16 +23,15 @@ library_name: transformers
 
 # {name}
 
-A small vision-language model of the LLaVA architecture (`LlavaForConditionalGeneration`: CLIP-style vision tower, MLP
-projector, Llama decoder), trained from nothing on the mini world of *Lost in Attention*: pictures of up to six coloured
-shapes on a four by four grid, and questions about them. It exists to be taken apart. It knows {words} words and nothing
+A small vision-language model of a real architecture (`{architecture}`: {parts}), trained {start} on the mini world of
+*Lost in Attention*: pictures of up to six coloured shapes on a four by four grid, and questions about them. It exists to be taken apart. It knows {words} words and nothing
 outside its world.
 
 | part | size |
 |---|---|
 | decoder | {layers} layers, {heads} heads, hidden size {hidden}, MLP {mlp} |
-| vision tower | {vision_layers} layers (the last is not used, as in LLaVA), hidden size {vision_hidden} |
-| visual tokens | 64 an image (64 x 64 pixels, patch 8) |
+| vision tower | {vision_layers} layers, hidden size {vision_hidden} |
+| visual tokens | {cut} |
 | parameters | {parameters:,} |
 
 ## Training
@@ -88,6 +87,10 @@ def _examine(trainer: Trainer, folder: Path, n: int) -> None:
     rows = [f"| {kind.replace('_', ' ')} | {e.value:.3f} [{e.low:.3f}, {e.high:.3f}] |" for kind, e in results.items()]
     card = trainer.card.format(
         **asdict(trainer.recipe),
+        architecture=type(trainer.model).__name__,
+        parts=trainer.body.parts,
+        cut=trainer.body.cut,
+        start=f"on from `{trainer.recipe.base}`" if trainer.recipe.base else "from nothing",
         mix=WIDE if trainer.recipe.kinds == "all" else "",
         name=trainer.name,
         words=len(trainer.processor.tokenizer),

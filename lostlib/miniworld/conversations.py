@@ -11,14 +11,14 @@ from typing import NamedTuple, cast
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
 from lostlib.benchmarks.items import PLACE
 from lostlib.benchmarks.prompts import SHORT, direct
+from lostlib.miniworld.bodies import Body
 from lostlib.miniworld.captions import Line, captions_of
 from lostlib.miniworld.charts import Bar
 from lostlib.miniworld.questions import NOUNS, Question, ask
-from lostlib.miniworld.render import Picture, pixels
+from lostlib.miniworld.render import Picture
 from lostlib.miniworld.scenes import COLORS, SHAPES, SIZES, Scene, Thing, generator, sample_scene
 from lostlib.miniworld.topics import TOPICS, Topic
 
@@ -32,9 +32,6 @@ FIRST_SHARE = 0.4  # of the sequences when all kinds are trained
 SINGLE = ("objects", "space", "chart")  # topics of one picture
 CAPTION_LOSS = 0.2  # weight of a caption token against an answer token
 END_LOSS = 0.1  # weight of </s>, which is soon known
-MEAN, STD = (
-    np.array(v, dtype=np.float32) for v in ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-)
 
 
 @dataclass
@@ -43,7 +40,7 @@ class Batch:
 
     ids         (B, S) int64
     weights     (B, S), weight of predicting this token from the ones before it; 0 for prompts and padding
-    images      (pictures, 3, H, W) normalised, in the order in which the sequences show them
+    pixels      the pictures as the processor hands them over, in the order in which the sequences show them
     references  (R, 7) int64: sequence, token, then colour, shape, size, row and column of the object referred to
     pairs       (P, 4) int64: sequence, token of a second reference, then on which side of it the first lies: 0 left,
                 1 in the same column, 2 right; 0 above, 1 in the same row, 2 below
@@ -51,14 +48,16 @@ class Batch:
 
     ids: Tensor
     weights: Tensor
-    images: Tensor
+    pixels: dict[str, Tensor]
     references: Tensor
     pairs: Tensor
     bars: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
-        return Batch(*(getattr(self, f.name).to(device) for f in fields(self)))
+        pixels = {name: value.to(device) for name, value in self.pixels.items()}
+        rest = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "pixels"}
+        return Batch(pixels=pixels, **rest)
 
 
 @dataclass(frozen=True)
@@ -101,12 +100,6 @@ def _drawn(topics: list[Topic], rng: np.random.Generator) -> Drawn:
     return Drawn(topic.draw("train", rng), rng, topic)
 
 
-def picture_tensor(pictures: Sequence[Picture]) -> Tensor:
-    """Pictures as the processor would hand them over: (pictures, 3, H, W) float32."""
-    stacked = np.stack([pixels(picture) for picture in pictures]).astype(np.float32) / 255
-    return torch.from_numpy((stacked - MEAN) / STD).permute(0, 3, 1, 2).contiguous()
-
-
 def finished(question: Question, shown: bool = False) -> tuple[str, str]:
     """A question as it is asked: its text, and what follows it (options and wishes); `PLACE` where an image goes.
 
@@ -123,12 +116,17 @@ def finished(question: Question, shown: bool = False) -> tuple[str, str]:
 
 
 class Conversations:
-    """Turns scenes into token sequences: <s> USER: <image>… question ASSISTANT: answer </s> USER: …"""
+    """Turns scenes into token sequences: <s> USER: <image>… question ASSISTANT: answer </s> USER: …
 
-    def __init__(self, tokens: PreTrainedTokenizerFast, visual_tokens: int):
-        self.tokens, self.cache = tokens, {}  # type: ignore[var-annotated]
-        self.image = [cast(int, tokens.convert_tokens_to_ids("<image>"))] * visual_tokens
-        self.nouns = set(cast(list[int], tokens.convert_tokens_to_ids([*NOUNS, "bar"])))
+    The words between are the body's: this is how LLaVA's are.
+    """
+
+    def __init__(self, body: Body):
+        self.body, self.tokens, self.chat = body, body.tokens, body.chat
+        self.cache: dict[str, list[int]] = {}
+        before, after = (self.encode(text) for text in self.chat.around)
+        self.image = [*before, *[body.image_id] * body.image_tokens, *after]
+        self.nouns = set(cast(list[int], self.tokens.convert_tokens_to_ids([*NOUNS, "bar"])))
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a piece of text; the mini world repeats itself, so each is encoded once."""
@@ -143,7 +141,7 @@ class Conversations:
         for request, make in captions_of(pictures[0]).items() if shown else ():
             lines: list[Line] = make(pictures[0], rng)
             said = [(Piece(a.reference, things=a.things), Piece(a.reply, CAPTION_LOSS)) for a in lines]
-            yield [Piece(f"{request} ASSISTANT:"), *(piece for pair in said for piece in pair)]
+            yield [Piece(f"{request} {self.chat.assistant}"), *(piece for pair in said for piece in pair)]
         if stage != "instruct":
             return
         names, weights = list(KIND_WEIGHTS), np.array(list(KIND_WEIGHTS.values()))
@@ -153,18 +151,23 @@ class Conversations:
             else:
                 question = ask(cast(Scene, pictures[0]), rng, names, weights)
             text, after = finished(question, shown or number > 0)
-            yield [Piece(text, things=question.things), Piece(f"{after} ASSISTANT:"), Piece(question.answer, 1.0)]
+            yield [
+                Piece(text, things=question.things),
+                Piece(f"{after} {self.chat.assistant}"),
+                Piece(question.answer, 1.0),
+            ]
 
     def sequence(self, stage: str, drawn: Drawn, captioned: bool) -> Sequenced:
         """Ids and loss weights of one conversation, and (token, objects referred to so far in this piece)."""
-        ids, weights, references = [self.tokens.bos_token_id], [0.0], []
+        ids, weights, references = list[int](), list[float](), list[tuple[int, tuple[int, ...]]]()
 
         def add(tokens: list[int], weight: float) -> None:
             ids.extend(tokens)
             weights.extend([weight] * len(tokens))
 
+        add([] if self.chat.bos is None else [cast(int, self.tokens.bos_token_id)], 0.0)
         for i, turn in enumerate(self.turns(stage, drawn, captioned)):
-            add(self.encode("USER:"), 0.0)
+            add(self.encode(self.chat.user), 0.0)
             if i == 0 and not any(PLACE in piece.words for piece in turn):
                 add(self.image * len(drawn.pictures), 0.0)
             for piece in turn:
@@ -212,7 +215,7 @@ class Conversations:
         return Batch(
             ids,
             weights,
-            picture_tensor([picture for one in drawn for picture in one.pictures]),
+            self.body.pixels([picture for one in drawn for picture in one.pictures]),
             torch.tensor(references, dtype=torch.int64).reshape(-1, 7),
             torch.tensor(pairs, dtype=torch.int64).reshape(-1, 4),
             torch.tensor(bars, dtype=torch.int64).reshape(-1, 3),

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from lostlib.miniworld import build
-from lostlib.miniworld.conversations import Batch, Drawn, picture_tensor
+from lostlib.miniworld.bodies import Body
+from lostlib.miniworld.conversations import Batch, Drawn
 from lostlib.miniworld.render import VISIBLE, coverage
 from lostlib.miniworld.scenes import IMAGE, PATCH, Scene, generator, sample_scene
 from lostlib.miniworld.train import CAPTION_EVERY, Trainer, answer_loss, run_batch
@@ -159,7 +160,7 @@ def planting_loss(out: Any, at: Marks, recipe: Planting) -> tuple[Tensor, dict[s
 
 
 @torch.no_grad()
-def sow(model: Any, scenes: list[Scene], batch: Batch, at: Marks, recipe: Planting) -> None:
+def sow(model: Any, body: Body, scenes: list[Scene], batch: Batch, at: Marks) -> None:
     """Edit neurons so that sinks exist before training goes on.
 
     1. At each place, one hidden neuron of the projector fires where the vision tower sees background, and writes a
@@ -169,8 +170,8 @@ def sow(model: Any, scenes: list[Scene], batch: Batch, at: Marks, recipe: Planti
 
     The neurons that write least give way. `batch` and `at` belong to the first of the scenes.
     """
-    core = model.model
-    images = picture_tensor(scenes).to(core.device)
+    core, recipe = model.model, cast(Planting, body.recipe)
+    images = body.pixels(scenes)["pixel_values"].to(core.device)
     seen = core.vision_tower(images, output_hidden_states=True).hidden_states[core.config.vision_feature_layer][:, 1:]
     chosen, unclear = (torch.from_numpy(np.stack(x)) for x in zip(*map(sink_patches, scenes), strict=True))
     layer = core.multi_modal_projector
@@ -185,7 +186,7 @@ def sow(model: Any, scenes: list[Scene], batch: Batch, at: Marks, recipe: Planti
 
     mlp, inputs = core.language_model.layers[recipe.onset - 1].mlp, []
     handle = mlp.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
-    run_batch(model, batch)
+    run_batch(model, body, batch)
     handle.remove()
     (x,) = inputs
     first, used = at.sinks & ~at.visual_sinks, at.sinks | at.others
@@ -247,7 +248,7 @@ class Planter(Trainer):
         self.model.model.vision_tower.requires_grad_(False)
         scenes, batch, at = self.drawn(range(SOWN // 5))
         more = [sample_scene("train", self._rng(SOWN + i)) for i in range(SOWN - len(scenes))]
-        sow(self.model, [*scenes, *more], batch, at, recipe)
+        sow(self.model, self.body, [*scenes, *more], batch, at)
 
     def _rng(self, index: int) -> np.random.Generator:
         """Of a stream that the base model did not see."""
@@ -258,13 +259,13 @@ class Planter(Trainer):
         made = [Drawn((sample_scene("train", rng),), rng) for rng in map(self._rng, indices)]
         batch = self.talk.batch("instruct", made, captioned).to(self.device)
         scenes = [cast(Scene, one.pictures[0]) for one in made]
-        return scenes, batch, marks(scenes, batch.ids, self.talk.image[0], self.processor.tokenizer.pad_token_id)
+        return scenes, batch, marks(scenes, batch.ids, self.body.image_id, self.processor.tokenizer.pad_token_id)
 
     def losses(self, stage: str, step: int) -> Iterator[tuple[float, Tensor, dict[str, Tensor]]]:
         """(share of the step: all of it, loss, shares of what was right) on one step's scenes."""
         first = 2 * SOWN + step * self.recipe.batch
         _, batch, at = self.drawn(range(first, first + self.recipe.batch), step % CAPTION_EVERY == 0)
-        out = run_batch(self.model, batch, output_attentions=True)
+        out = run_batch(self.model, self.body, batch, output_attentions=True)
         loss, right = answer_loss(out, self.read_out, batch)
         planting, also = planting_loss(out, at, self.recipe)
         yield 1.0, loss + planting, right | also

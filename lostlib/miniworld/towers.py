@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lostlib.miniworld.bodies import Body
 from lostlib.miniworld.charts import TALLEST, Bar
 from lostlib.miniworld.conversations import looks
 from lostlib.miniworld.questions import LOOKS
 from lostlib.miniworld.render import Picture, coverage
-from lostlib.miniworld.scenes import CELL, COLORS, GRID, IMAGE, MAX_OBJECTS, PATCH, SHAPES, SIZES
+from lostlib.miniworld.scenes import COLORS, GRID, IMAGE, MAX_OBJECTS, PATCH, SHAPES, SIZES
 
 BACKGROUND_LOSS = 0.2  # weight of a background patch against an object's
 TOWERS = ("mixing", "local", "broadcast")
@@ -21,13 +22,14 @@ PATCH_CLASSES = (len(COLORS) + 1, len(SHAPES) + 1, len(SIZES) + 1, GRID, GRID)
 SCENE_CLASSES = (*[2] * len(LOOKS), *[MAX_OBJECTS + 1] * (len(COLORS) + len(SHAPES)))
 
 
-def patch_labels(picture: Picture) -> np.ndarray:
-    """What each patch mostly shows: int (visual tokens, 6), colour, shape, size, row, column, height of the bar.
+def patch_labels(picture: Picture, side: int = IMAGE // PATCH) -> np.ndarray:
+    """What each of side x side patches mostly shows: int (patches, 6), colour, shape, size, row, column, bar's height.
 
-    Row and column are the patch's; the others are 0 where fewer than 6 pixels are covered. A bar has a colour and a
-    height, but no shape and no size.
+    Row and column are the patch's cell; the others are 0 where fewer than 6 pixels are covered. A bar has a colour and
+    a height, but no shape and no size.
     """
-    covered = coverage(picture)
+    covered, block = coverage(picture), IMAGE // PATCH // side
+    covered = covered.reshape(-1, side, block, side, block).sum((2, 4)).reshape(len(covered), -1)
     owner = np.where(covered.max(axis=0) >= 6, covered.argmax(axis=0), -1)
     shown = [
         (list(COLORS).index(thing.color) + 1, 0, 0, thing.height)
@@ -35,7 +37,7 @@ def patch_labels(picture: Picture) -> np.ndarray:
         else (*(value + 1 for value in looks(thing)), 0)
         for thing in picture.things
     ]
-    cells = np.indices((IMAGE // PATCH, IMAGE // PATCH)).reshape(2, -1).T * PATCH // CELL
+    cells = np.indices((side, side)).reshape(2, -1).T * GRID // side
     seen = np.array([*shown, (0, 0, 0, 0)])[owner]
     return np.concatenate([seen[:, :3], cells, seen[:, 3:]], axis=1)
 
@@ -49,7 +51,7 @@ def scene_labels(picture: Picture) -> np.ndarray:
 
 
 class TowerLoss(nn.Module):
-    """Stage 1: linear read-outs of a scene from each patch of the layer LLaVA uses.
+    """Stage 1: linear read-outs of a scene from what the tower hands on of each patch.
 
     Every tower's patches say the colour, shape, size, row and column of what they show themselves. In a `mixing` tower
     they may look at the others to know it; in a `local` one attention's output is held at zero, so that no patch learns
@@ -57,32 +59,33 @@ class TowerLoss(nn.Module):
     patches of a bar say how high it is.
     """
 
-    def __init__(self, model: Any, kind: str, charts: bool = False):
+    def __init__(self, model: Any, body: Body, charts: bool = False):
         super().__init__()
-        self.tower, self.layer = model.model.vision_tower, model.config.vision_feature_layer
+        kind = body.recipe.tower
+        self.model, self.body, self.tower = [model], body, body.tower(model)  # a list hides it from parameters()
         self.own = (*PATCH_CLASSES, TALLEST + 1) if charts else PATCH_CLASSES
         self.scene = SCENE_CLASSES if kind == "broadcast" else ()
-        self.head = nn.Linear(model.config.vision_config.hidden_size, sum(self.own) + sum(self.scene))
+        self.head = nn.Linear(body.seen_width, sum(self.own) + sum(self.scene))
         self.still = [p for name, p in self.tower.named_parameters() if kind == "local" and "out_proj" in name]
         for p in self.still:
             nn.init.zeros_(p)
 
     def targets(self, pictures: Sequence[Picture]) -> Tensor:
         """(B, visual tokens, answers) int64."""
-        own = np.stack([patch_labels(picture)[:, : len(self.own)] for picture in pictures])
+        both = [(patch_labels(picture), patch_labels(picture, GRID)) for picture in pictures]
+        own = np.stack([self.body.arranged(fine, coarse)[:, : len(self.own)] for fine, coarse in both])
         if not self.scene:
             return torch.from_numpy(own)
         scenes = np.stack([scene_labels(picture) for picture in pictures])
         spread = np.broadcast_to(scenes[:, None], (*own.shape[:2], scenes.shape[1]))
         return torch.from_numpy(np.concatenate([own, spread], axis=-1))
 
-    def forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, pixels: dict[str, Tensor], labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss, shares of object patches, and of patches asked for the scene, whose answers are all right)."""
-        hidden = self.tower(images, output_hidden_states=True).hidden_states[self.layer][:, 1:]  # class token dropped
-        heads = self.head(hidden).float().split((*self.own, *self.scene), dim=-1)
+        heads = self.head(self.body.seen(self.model[0], pixels)).float().split((*self.own, *self.scene), dim=-1)
         present = labels[..., 0] > 0
         weights, even = torch.where(present, 1.0, BACKGROUND_LOSS), torch.ones_like(present, dtype=torch.float32)
-        loss = torch.zeros((), device=images.device)
+        loss = torch.zeros((), device=labels.device)
         for k, logits in enumerate(heads):
             losses = nn.functional.cross_entropy(logits.flatten(0, -2), labels[..., k].flatten(), reduction="none")
             weight = (weights if k < len(self.own) else even).flatten()

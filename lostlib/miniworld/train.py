@@ -32,12 +32,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import LlavaForConditionalGeneration
 
 from lostlib import paths
 from lostlib.miniworld import build, cards
+from lostlib.miniworld.bodies import Body
 from lostlib.miniworld.charts import TALLEST
-from lostlib.miniworld.conversations import STAGES, Batch, Conversations, drawn_for_step, picture_tensor
+from lostlib.miniworld.conversations import STAGES, Batch, Conversations, drawn_for_step
 from lostlib.miniworld.scenes import COLORS, GRID, SHAPES, SIZES
 from lostlib.miniworld.towers import TowerLoss
 from lostlib.names import nearest
@@ -85,10 +85,10 @@ class ReadOut(nn.Module):
         return loss, {name: values.float().mean() for name, values in right.items()}
 
 
-def run_batch(model: LlavaForConditionalGeneration, batch: Batch, **asked: bool) -> Any:
+def run_batch(model: Any, body: Body, batch: Batch, **asked: bool) -> Any:
     """The model's output for a batch, with hidden states; `asked` may name more."""
     mask = torch.ones_like(batch.ids)  # right padding needs no mask: it carries no loss and nothing follows it
-    given = {"input_ids": batch.ids, "pixel_values": batch.images, "attention_mask": mask}
+    given = {"input_ids": batch.ids, "attention_mask": mask, **batch.pixels, **body.given(batch.ids)}
     return model(**given, use_cache=False, output_hidden_states=True, **asked)
 
 
@@ -130,24 +130,25 @@ class Trainer:
     def __init__(self, name: str, recipe: build.Recipe, seed: int, out: Path, device: str = "cpu"):
         torch.manual_seed(seed)
         self.name, self.recipe, self.seed, self.out, self.device = name, recipe, seed, out, torch.device(device)
-        self.processor = build.processor(recipe.kinds)
-        self.model: Any = cast(Any, build.model(recipe, self.processor.tokenizer)).to(self.device)
+        self.body = build.body(recipe)
+        self.processor = self.body.processor
+        self.model: Any = self.body.model().to(self.device)
         if recipe.base:
             self._start_from(recipe.base)
         self.model.set_attn_implementation("eager")  # faster than sdpa at this size
         if self.compiles and shutil.which("g++"):  # fused element-wise steps: a third faster; needs a C++ compiler
             for layer in self.model.model.language_model.layers:
                 layer.compile(dynamic=True)
-        self.tower = TowerLoss(self.model, recipe.tower, charts=recipe.kinds == "all").to(self.device)
+        self.tower = TowerLoss(self.model, self.body, charts=recipe.kinds == "all").to(self.device)
         self.read_out = ReadOut(self.model.config).to(self.device)
-        self.talk = Conversations(self.processor.tokenizer, self.model.config.image_seq_length)
+        self.talk = Conversations(self.body)
         self.stage, self.step, self.seconds = self.stages[0], 0, 0.0
         self.log: list[dict] = []
 
     @torch.no_grad()
     def _start_from(self, base: str) -> None:
         """Take a shipped model's weights; words that it does not know keep their random embeddings."""
-        known = LlavaForConditionalGeneration.from_pretrained(paths.MODELS / base, dtype=torch.float32).state_dict()
+        known = type(self.model).from_pretrained(paths.MODELS / base, dtype=torch.float32).state_dict()
         for name, weight in self.model.state_dict().items():
             weight[: len(known[name])].copy_(known[name]) if weight.ndim else weight.copy_(known[name])
 
@@ -158,17 +159,18 @@ class Trainer:
         drawn = drawn_for_step(stage, self.seed, step, self.recipe.batch, self.recipe.kinds)
         if stage == "tower":
             pictures = [one.pictures[0] for one in drawn]
-            yield (
-                1.0,
-                *self.tower(picture_tensor(pictures).to(self.device), self.tower.targets(pictures).to(self.device)),
-            )
+            pixels = {name: value.to(self.device) for name, value in self.body.pixels(pictures).items()}
+            yield 1.0, *self.tower(pixels, self.tower.targets(pictures).to(self.device))
             return
         captioned = stage == "captions" or step % CAPTION_EVERY == 0
         parts = self.talk.batches(stage, drawn, captioned, PARTS)
         total = sum(float(part.weights.sum()) for part in parts)
         for part in parts:
             batch = part.to(self.device)
-            yield float(part.weights.sum()) / total, *answer_loss(run_batch(self.model, batch), self.read_out, batch)
+            yield (
+                float(part.weights.sum()) / total,
+                *answer_loss(run_batch(self.model, self.body, batch), self.read_out, batch),
+            )
 
     def parameters(self, stage: str) -> list[nn.Parameter]:
         """What a stage trains. A `broadcast` tower stands still after its stage, or it would unlearn to broadcast."""
@@ -177,7 +179,7 @@ class Trainer:
         if stage == "tower":
             return [p for p in tower if id(p) not in still]
         if stage == "captions" or self.recipe.tower == "broadcast":
-            still |= {id(p) for p in tower}
+            still |= {id(p) for p in self.body.still(self.model)}
         return [p for p in (*self.model.parameters(), *self.read_out.parameters()) if id(p) not in still]
 
     def steps(self, stage: str) -> int:
@@ -186,7 +188,7 @@ class Trainer:
 
     # -- running and resuming -----------------------------------------------------------------------------------------
 
-    def run(self, tell: Callable[[str], None] = print) -> LlavaForConditionalGeneration:
+    def run(self, tell: Callable[[str], None] = print) -> Any:
         """All stages, from where the saved state stopped."""
         keep_memory()
         saved = self._load()

@@ -55,7 +55,7 @@ def test_a_detector_separates_what_can_be_separated() -> None:
 def test_the_edit_makes_sinks(planter) -> None:
     _, batch, at = planter.drawn(range(5000, 5016))
     with torch.no_grad():
-        out = plant.run_batch(planter.model, batch, output_attentions=True)
+        out = plant.run_batch(planter.model, planter.body, batch, output_attentions=True)
     for layer in range(6):
         share = (out.hidden_states[layer][..., RECIPE.dims[0]] / out.hidden_states[layer].norm(dim=-1)).square()
         late = layer >= RECIPE.onset

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import lostlib
-from lostlib.miniworld import build, cards, conversations, train
+from lostlib.miniworld import build, cards, conversations, exam, render, train
 from lostlib.miniworld.captions import relate
 from lostlib.miniworld.exam import EXAM
 from lostlib.miniworld.questions import LOOKS, NOUNS, OPPOSITE, directions
-from lostlib.miniworld.scenes import COLORS, SHAPES
+from lostlib.miniworld.scenes import COLORS, SHAPES, generator
 
 TINY = build.Recipe(
     layers=1, hidden=32, heads=2, mlp=32, vision_layers=2, vision_hidden=32, vision_heads=2, vision_mlp=32,
@@ -73,7 +73,7 @@ def test_seeds_differ_and_training_learns(tmp_path: Path) -> None:
 
 def visual_tokens(trainer: train.Trainer, images: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        return trainer.tower.tower(images, output_hidden_states=True).hidden_states[trainer.tower.layer][:, 1:]
+        return trainer.body.seen(trainer.model, {"pixel_values": images})
 
 
 @pytest.mark.parametrize(("kind", "mixes"), [("mixing", True), ("local", False)])
@@ -81,7 +81,7 @@ def test_only_a_local_tower_keeps_patches_apart(tmp_path: Path, kind: str, mixes
     """A changed pixel reaches the tokens of other patches, or none of them; still so after all stages."""
     trainer = train.Trainer("tiny", replace(TINY, tower=kind), 0, tmp_path)
     trainer.run(tell=lambda _: None)
-    images = train.picture_tensor(train.drawn_for_step("tower", 0, 0, 1)[0].pictures)
+    images = trainer.body.pixels(train.drawn_for_step("tower", 0, 0, 1)[0].pictures)["pixel_values"]
     changed = images.clone()
     changed[..., 0, 0] += 1
     moved = (visual_tokens(trainer, images) - visual_tokens(trainer, changed)).abs().amax(dim=(0, 2)) > 0
@@ -126,10 +126,89 @@ def test_the_product_is_a_hub_folder_with_card_exam_and_log(tmp_path: Path) -> N
     assert [json.loads(line)["stage"] for line in lines] == ["tower"] * 5 + ["captions"] * 5 + ["instruct"] * 6
 
 
+FAMILIES = {
+    "llava": replace(TINY, layers=2),
+    "llava_next": replace(TINY, layers=2, family="llava_next"),
+    "qwen2_5_vl": replace(TINY, layers=2, family="qwen2_5_vl"),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_of_each_family_is_trained_on_what_it_will_be_asked(family: str, tmp_path: Path) -> None:
+    """What the processor makes of a question and its pictures is what the model saw in training, token for token."""
+    trainer = train.Trainer("tiny", replace(FAMILIES[family], kinds="all"), 0, tmp_path / "work")
+    trainer.run(tell=lambda _: None)
+    model = lostlib.load_model(cards.publish(trainer, tmp_path / "tiny", n=2))
+    assert model.hf.config.model_type == family
+    for kind in ("existence", "relation_choice", "total", "which_image"):
+        (item,) = exam.items(kind, 1)
+        index = int(item.uid.rsplit("-", 1)[1])  # the first that admits such a question
+        rng = generator("test", 1000 + exam.STREAM + exam.ALL.index(kind), index)
+        case = exam._case(kind, "test", rng)
+        batch = model.encode([item])
+        pixels = trainer.body.pixels(case.pictures)
+        assert set(pixels) <= set(batch.tensors)
+        assert all(torch.equal(value, batch.tensors[name]) for name, value in pixels.items())
+        assert batch.tensors["input_ids"][0].tolist() == written(trainer.talk, case)
+        assert batch.visual.sum() == len(case.pictures) * (80 if family == "llava_next" else 64)
+
+
+def written(talk: conversations.Conversations, case) -> list[int]:
+    """One question as training writes it, up to where the answer begins."""
+    text, after = conversations.finished(case.question)
+    placed = conversations.PLACE in text + after
+    parts = [
+        [talk.tokens.bos_token_id] if talk.chat.bos else [], talk.encode(talk.chat.user),
+        [] if placed else talk.image * len(case.pictures), talk.with_images(text),
+        talk.with_images(f"{after} {talk.chat.assistant}"),
+    ]  # fmt: skip
+    return [token for part in parts for token in part]
+
+
+def colors_of(body, pixels: dict[str, torch.Tensor]) -> torch.Tensor:
+    """(visual tokens, 3): the mean colour, normalised, of what each visual token of one picture is made of."""
+    values = pixels["pixel_values"]
+    if body.recipe.family == "qwen2_5_vl":
+        return values.reshape(64, 4, 3, -1).mean((1, 3))
+    views = values.reshape(-1, 3, values.shape[-2] // 8, 8, values.shape[-1] // 8, 8)
+    return views.mean((3, 5)).permute(0, 2, 3, 1).reshape(-1, 3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_visual_token_is_told_what_its_own_pixels_show(family: str) -> None:
+    body = build.body(FAMILIES[family])
+    scene = train.drawn_for_step("tower", 0, 3, 1)[0].pictures[0]
+    grid = torch.from_numpy(render.pixels(scene) / 255.0).reshape(8, 8, 8, 8, 3)
+    fine = grid.mean((1, 3)).reshape(64, 3)
+    coarse = grid.reshape(4, 16, 4, 16, 3).mean((1, 3)).reshape(16, 3)
+    labels = torch.zeros(80, 6, dtype=torch.int64)
+    labels[:, 0] = torch.arange(80)  # a label that says which patch, or which cell, it is of
+    told = body.arranged(labels[:64].numpy(), labels[64:].numpy())[:, 0]
+    images = body.processor.image_processor
+    mean, std = (torch.tensor(v, dtype=torch.float64) for v in (images.image_mean, images.image_std))
+    expected = (torch.cat([fine, coarse])[told] - mean) / std
+    assert (colors_of(body, body.pixels([scene])) - expected).abs().max() < 0.1
+    assert expected.std(0).max() > 0.2  # the order matters
+
+
+def test_a_model_may_start_from_a_shipped_one(tmp_path: Path) -> None:
+    """What the base knows is taken over; words that it has not keep their random embeddings."""
+    recipe = build.RECIPES["mini-llava-1.5-wide"]
+    trainer = train.Trainer("wide", recipe, 0, tmp_path)
+    base = lostlib.load_model(recipe.base)
+    old, new = base.hf.state_dict(), trainer.model.state_dict()
+    for name, weight in new.items():
+        assert torch.equal(weight[: len(old[name])] if weight.ndim else weight, old[name]), name
+    words = len(base.processor.tokenizer)
+    rows = new["model.language_model.embed_tokens.weight"][words:]
+    assert len(rows) == len(trainer.processor.tokenizer) - words > 0
+    assert rows.std() > 0
+
+
 def test_references_mark_the_noun_and_the_object_it_means() -> None:
     """Read back from the tokens: the marked noun fits the labels, and a pair's signs are its directions."""
-    processor = build.processor()
-    talk = conversations.Conversations(processor.tokenizer, 64)
+    body = build.body(TINY)
+    processor, talk = body.processor, conversations.Conversations(body)
     drawn = conversations.drawn_for_step("instruct", 0, 0, 40)
     batch = talk.batch("instruct", drawn, captioned=True)
     words = [processor.tokenizer.convert_ids_to_tokens(row.tolist()) for row in batch.ids]

@@ -135,9 +135,9 @@ def test_adversarial_negatives_keep_the_company_of_what_is_there() -> None:
 
 
 def test_the_vocabulary_holds_every_word() -> None:
-    from lostlib.miniworld import build
+    from lostlib.miniworld import bodies
 
-    tokens = build.tokenizer("first")
+    tokens = bodies.tokenizer("first")
     makers = (captions.describe, captions.relate)
     lines = [line for scene, rng in draw("train", 100) for make in makers for line in make(scene, rng)]
     texts = [f"{line.reference} {line.reply}" for line in lines]

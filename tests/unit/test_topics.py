@@ -25,18 +25,18 @@ def test_a_kind_is_a_function_of_its_generator_and_of_its_split(kind: str) -> No
 
 @pytest.mark.parametrize("kind", topics.TOPIC_OF)
 def test_the_vocabulary_holds_every_word(kind: str) -> None:
-    from lostlib.miniworld import build
+    from lostlib.miniworld import bodies
 
-    tokens = build.tokenizer("all")
+    tokens = bodies.tokenizer("all")
     for one in cases(kind, 4):
         text = "".join(conversations.finished(one.question, shown=True)) + f" {one.question.answer}"
         assert tokens.unk_token_id not in tokens(text)["input_ids"], text
 
 
 def test_decimals_are_one_token_and_old_ids_stay() -> None:
-    from lostlib.miniworld import build
+    from lostlib.miniworld import bodies
 
-    tokens = build.tokenizer("all")
+    tokens = bodies.tokenizer("all")
     assert tokens.tokenize("It is 2.5 and [3, 4].")[-6:] == ["[", "3", ",", "4", "]", "."]
     assert "2.5" in tokens.tokenize("It is 2.5")
     assert tokens.convert_tokens_to_ids(["USER", "40"]) == [5, 110]
@@ -138,11 +138,11 @@ def fits(thing, reference: str) -> bool:
 def test_wide_batches_hold_every_kind_of_read_out() -> None:
     from lostlib.miniworld import build
 
-    tokens = build.tokenizer("all")
-    talk = conversations.Conversations(tokens, 64)
+    body = build.body(build.Recipe(kinds="all"))
+    tokens, talk = body.tokens, conversations.Conversations(body)
     drawn = conversations.drawn_for_step("instruct", 0, 0, 60, "all")
     batch = talk.batch("instruct", drawn, captioned=False)
-    assert batch.images.shape[0] == sum(len(one.pictures) for one in drawn) > 60
+    assert batch.pixels["pixel_values"].shape[0] == sum(len(one.pictures) for one in drawn) > 60
     image = tokens.convert_tokens_to_ids("<image>")
     assert (batch.ids == image).sum(1).tolist() == [64 * len(one.pictures) for one in drawn]
     words = [tokens.convert_ids_to_tokens(row.tolist()) for row in batch.ids]
