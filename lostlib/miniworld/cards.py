@@ -24,8 +24,8 @@ library_name: transformers
 # {name}
 
 A small vision-language model of a real architecture (`{architecture}`: {parts}), trained {start} on the mini world of
-*Lost in Attention*: pictures of up to six coloured shapes on a four by four grid, and questions about them. It exists to be taken apart. It knows {words} words and nothing
-outside its world.
+*Lost in Attention*: pictures of up to six coloured shapes on a four by four grid, and questions about them. It exists
+to be taken apart. It knows {words} words and nothing outside its world.
 
 | part | size |
 |---|---|
