@@ -21,13 +21,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
-from cycler import cycler
 from matplotlib.figure import Figure
 
 from lostlib import parameters, paths
+from lostlib.drawing import style
 from lostlib.names import nearest
 from lostlib.parameters import ParameterError, check_parameters
 from lostlib.plain import plain
@@ -50,7 +49,6 @@ __all__ = [
 BOOK, NUMBER, VERDICT = (f"application/vnd.lost.{kind}+json" for kind in ("book", "number", "verdict"))
 PAPER = paths.PUBLISHED
 MARKS = {"holds": "✓", "does not hold": "✗", "opposite": "⇄", "not measurable here": "○"}
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe-Ito without yellow
 PROVENANCE = ("name", "model", "weights", "benchmark", "intervention", "seed", "n", "source", "hash")
 
 
@@ -135,29 +133,6 @@ def published(key: str) -> Published:
 
 
 # --- figures and tables -----------------------------------------------------------------------------------------------
-
-
-def style() -> None:
-    """The book's look: legible at 360 px width, on white also in dark mode, the same bytes on every run."""
-    plt.rcdefaults()
-    mpl.rcParams.update(
-        {
-            "figure.figsize": (5.2, 3.4),  # inches; 500 px wide in the book, so that 10 pt are 10 px on a phone
-            "figure.dpi": 150,
-            "figure.constrained_layout.use": True,
-            "savefig.facecolor": "white",
-            "font.size": 10.5,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "grid.color": "#dddddd",
-            "grid.linewidth": 0.6,
-            "axes.axisbelow": True,
-            "axes.prop_cycle": cycler(color=PALETTE),
-            "legend.frameon": False,
-            "svg.hashsalt": "lost",  # ids in SVG files are random without it
-        }
-    )
 
 
 def figure(fig: Figure, name: str, caption: str, alt: str, data: pd.DataFrame | None = None) -> None:

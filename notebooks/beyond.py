@@ -34,7 +34,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 
-from lostlib import paths, results, stats
+from lostlib import drawing, paths, results, stats
 
 # %% [markdown]
 # ## Minimal code
@@ -62,18 +62,11 @@ nulls = results.obtain("nulls", model=model, benchmark=benchmark, n=min(n_items,
 means = stats.summary(nulls.frame, ["module", "control"], ["rid", "mixig"])
 _fig, _axes = plt.subplots(1, 2, figsize=(5.2, 2.8))
 for _ax, _value, _label in zip(_axes, ("rid", "mixig"), ("RID", "MixIG (nats)"), strict=True):
-    for _x, _module in enumerate(("attn", "ffn")):
-        for _k, (_control, _marker) in enumerate(zip(NAMES, "os^", strict=True)):
-            _row = means[
-                (means["value"] == _value) & (means["module"] == _module) & (means["control"] == _control)
-            ].iloc[0]
-            _ax.errorbar(
-                _x + (_k - 1) * 0.2, _row["mean"], [[_row["mean"] - _row["low"]], [_row["high"] - _row["mean"]]],
-                fmt=_marker, color=f"C{_k}", capsize=2, label=NAMES[_control] if _x == 0 else None,
-            )  # fmt: skip
+    _rows = means[means["value"] == _value].replace({"module": {"attn": "attention", "ffn": "FFN"}})
+    drawing.groups(_ax, _rows, "module", "control", NAMES)
     _ax.axhline(0, color="black", lw=0.8)
-    _ax.set(xticks=(0, 1), xticklabels=("attention", "FFN"), xlim=(-0.5, 1.5), title=_label)
-_fig.legend(*_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    _ax.set(title=_label)
+drawing.legend_below(_fig, _axes, ncols=3)
 report.figure(
     _fig,
     "nulls",
@@ -110,18 +103,17 @@ for _m in ("attn", "ffn"):
 spans = results.obtain("spans", model=model, benchmark=benchmark, n=min(n_items, 100), device=device)
 _by_span = stats.summary(spans.frame, ["module", "first", "last"], "rid")
 _titles = {"attn": "attention", "ffn": "FFN", "both": "both"}
-_fig, _axes = plt.subplots(1, 3, figsize=(5.4, 2.5), sharey=True)
+_fig, _axes = plt.subplots(3, 1, figsize=(5.2, 8), sharex=True)
 for _ax, _module in zip(_axes, _titles, strict=True):
     _grid = _by_span[_by_span["module"] == _module].pivot(index="first", columns="last", values="mean")
     sns.heatmap(
-        100 * _grid, annot=len(_grid) <= 8, fmt=".1f", cmap="cividis", vmin=0, vmax=100 * _by_span["mean"].max(), cbar=False, annot_kws={"fontsize": 6}, ax=_ax,
+        100 * _grid, annot=len(_grid) <= 8, fmt=".1f", cmap="cividis", vmin=0, vmax=100 * _by_span["mean"].max(), cbar=False, ax=_ax,
     )  # fmt: skip
-    _ax.set(title=_titles[_module], xlabel="last layer", ylabel="first layer" if _module == "attn" else "")
-    _ax.tick_params(labelsize=7)
+    _ax.set(title=_titles[_module], xlabel="last layer" if _module == "both" else "", ylabel="first layer")
 report.figure(
     _fig,
     "spans",
-    f"RID, times 100, of all updates from a first to a last layer together, by module; {spans.frame['item'].nunique()} items. The diagonal holds single layers.",
+    f"RID, times 100, of all updates from a first to a last layer together, by module; {spans.frame['item'].nunique()} items. The diagonal holds single layers; 95 % intervals are in the data.",
     "Three triangular heat maps of RID over spans of layers, for attention, the FFN and both.",
     data=_by_span,
 )
