@@ -50,6 +50,10 @@ from lostlib import drawing, paths, results, stats
 #
 # ## What chance would do
 #
+# :::{margin}
+# **Null model**: what a measure is on data that share some properties with the real ones and are random otherwise.
+# :::
+#
 # A null model is an update that could have been drawn without knowing anything. Two of them have the size of the true
 # update. *Gaussian* is noise with its Frobenius norm. *Shuffled* is the true update with its rows dealt out to other
 # tokens of the sequence. The first asks whether RID sees more than size; the second whether it matters which
@@ -81,16 +85,17 @@ _rid = {
 }
 for (_m, _c), _estimate in _rid.items():
     report.say(f"{_m}_minus_{_c}", _estimate)
-_wide = means[means["value"] == "rid"].pivot(index="module", columns="control", values="mean")
-for _m in ("attn", "ffn"):
-    report.say(f"{_m}_of_gaussian", 100 * _wide.loc[_m, "none"] / _wide.loc[_m, "gaussian"])
-    report.say(f"{_m}_of_shuffled", 100 * _wide.loc[_m, "none"] / _wide.loc[_m, "shuffled"])
+_of_items = nulls.frame.groupby(["module", "cluster", "item", "control"])["rid"].mean().unstack("control")
+for _m, _null in _rid:
+    _own = _of_items.loc[_m]
+    _share = stats.ratio(_own["none"], _own[_null], _own.index.get_level_values("cluster"))
+    report.say(f"{_m}_of_{_null}", *(100 * end for end in _share))
 
 # %% [markdown]
-# Against noise of its own size, attention's RID is {num}`attn_of_gaussian:.0f` percent and the FFN's
-# {num}`ffn_of_gaussian:.0f` percent. On this absolute scale both are far from chance and close to one another: what looked like a ranking of
-# modules is in part a ranking of sizes. Against their own shuffled rows they stand at {num}`attn_of_shuffled:.0f` and
-# {num}`ffn_of_shuffled:.0f` percent; the true update brings less that is new than the same vectors in the wrong places, by
+# Against noise of its own size, attention's RID is {num}`attn_of_gaussian:.0f:ci` percent and the FFN's
+# {num}`ffn_of_gaussian:.0f:ci` percent. On this absolute scale both are far from chance and close to one another: what looked like a ranking of
+# modules is in part a ranking of sizes. Against their own shuffled rows they stand at {num}`attn_of_shuffled:.0f:ci` and
+# {num}`ffn_of_shuffled:.0f:ci` percent; the true update brings less that is new than the same vectors in the wrong places, by
 # {num}`attn_minus_shuffled:.4f:ci` and {num}`ffn_minus_shuffled:.4f:ci`. An update is fitted to the token that receives it, in
 # both modules.
 #
@@ -133,18 +138,23 @@ _joint = stats.difference(
 )
 report.say("whole_minus_steps", _joint)
 _last_only = _both[(_both["first"] == _starts[-1]) & (_both["last"] == _last)].set_index(_keys)["rid"]
-report.say("last_share", 100 * _last_only.mean() / _whole.mean())
+_share = stats.ratio(_last_only.reindex(_whole.index), _whole, _whole.index.get_level_values("cluster"))
+report.say("last_share", *(100 * end for end in _share))
 _parts = spans.frame[(spans.frame["first"] == 0) & (spans.frame["last"] == _last)]
 report.say("all_attn_minus_ffn", stats.contrast(_parts, "rid", {"module": "attn"}, {"module": "ffn"}))
 
 # %% [markdown]
 # All layers together reach {num}`whole:.3f:ci`; their single steps add up to {num}`steps:.3f:ci`, a difference of
 # {num}`whole_minus_steps:+.3f:ci`. Layers overlap little: most of what one brings, no other brings. The last step alone has
-# {num}`last_share:.0f` percent of the whole, which is where the stream is turned toward the vocabulary. Over all layers, the
+# {num}`last_share:.0f:ci` percent of the whole, which is where the stream is turned toward the vocabulary. Over all layers, the
 # updates of attention alone minus those of the FFN alone give {num}`all_attn_minus_ffn:+.4f:ci`: whether one module innovates
 # more is a different question for a step and for the whole depth, and a claim about one is not evidence for the other.
 #
 # ## What redundancy would buy
+#
+# :::{margin}
+# **Prefill**: the one pass in which a model reads the whole prompt, before it writes word by word.
+# :::
 #
 # Suppose content-free weights on image tokens did no harm. Then the products of queries with visual keys need not be computed: with
 # uniform weights a row's part from the image is a running mean of values. `bench/skipping.py` builds

@@ -18,6 +18,7 @@
 # {cite:t}`roy2007effective`), and which directions these are (its *support*, two projectors). Their claim about
 # modules, that attention reconfigures and the FFN innovates, is a claim about these two.
 #
+# (rq1-prediction)=
 # ## Your prediction
 #
 # Before you scroll: our model has {num}`hidden:d` hidden dimensions and reads about {num}`tokens:.0f` tokens, 64 of them
@@ -93,6 +94,18 @@ report.figure(
     f"Questions of {benchmark} with the model's answers. White frames: the visual tokens that decide the answer.",
     "Pictures of coloured shapes on a dark background, each with its question, the model's answer and the truth beside it; "
     "the image patches of the objects asked about are framed in white.",
+    data=pd.DataFrame(
+        [
+            {
+                "item": i.uid,
+                "question": i.prompt,
+                "model": _said.get(i.uid),
+                "truth": i.answer,
+                "tokens": "+".join(map(str, i.relevant or ())),
+            }
+            for i in _items
+        ]
+    ),
 )
 
 # %% [markdown]
@@ -256,6 +269,7 @@ used = "less than a fifth" if _highest < 1 / 5 else "about a half" if _highest <
 teach.check_reading("share-of-directions", used, profile.assign(tokens=rows["tokens"].mean()))
 
 # %% [markdown]
+# (rq1-exercise-2)=
 # ### Exercise 2: write the effective rank
 #
 # *Objective:* turn a formula into code and know what it ignores · *Minutes:* 10 · *Difficulty:* medium
@@ -285,6 +299,7 @@ def my_erank(X):
 teach.check_effective_rank(my_erank)
 
 # %% [markdown]
+# (rq1-exercise-3)=
 # ### Exercise 3: change the stream and predict
 #
 # *Objective:* tell which changes complexity sees · *Minutes:* 8 · *Difficulty:* medium

@@ -39,6 +39,7 @@
 # - **ε(RoPE)**: the RID between the stream with and without rotary position encoding in this layer's attention, the
 #   tolerance below which the paper speaks of no innovation.
 #
+# (rq2-prediction)=
 # ## Your prediction
 #
 # Order four numbers before you look: RID of attention, of the FFN, of Noise Δ, and ε(RoPE).
@@ -203,14 +204,14 @@ report.figure(
 _deep = stats.summary(rows[rows["layer"] > 0], ["kind"], "rid").set_index("kind")[["mean", "low", "high"]]
 report.say("rid_attn_deep", *_deep.loc["attention"])
 report.say("rid_ffn_deep", *_deep.loc["FFN"])
-_column = rows[(rows["kind"] == "attention")].groupby("layer")["delta_d_column"].mean()
-report.say("column_first", _column.iloc[0])
-report.say("column_rest", _column.iloc[1:].max())
+_column = stats.summary(rows[rows["kind"] == "attention"], ["layer"], "delta_d_column")[["mean", "low", "high"]]
+report.say("column_first", *_column.iloc[0])
+report.say("column_rest", *_column.loc[_column["mean"].iloc[1:].idxmax()])
 
 # %% [markdown]
 # The first layer is special. Its input holds the bare embeddings, in which equal words are equal rows, so tokens can
-# become distinguishable for the first time: the column part of attention's RID is {num}`column_first:.3f` there and at most
-# {num}`column_rest:.1g` in any later layer. Without the first layer the means are {num}`rid_attn_deep:.3f:ci` for attention and
+# become distinguishable for the first time: the column part of attention's RID is {num}`column_first:.3f:ci` there and at most
+# {num}`column_rest:.1g:ci` in any later layer. Without the first layer the means are {num}`rid_attn_deep:.3f:ci` for attention and
 # {num}`rid_ffn_deep:.3f:ci` for the FFN.
 #
 # ## How much hangs on our choices
@@ -343,6 +344,7 @@ def my_noise(update, seed):
 teach.check_noise_update(my_noise)
 
 # %% [markdown]
+# (rq2-exercise-3)=
 # ### Exercise 3: write RID
 #
 # *Objective:* implement a definition with two projectors · *Minutes:* 20 · *Difficulty:* hard

@@ -48,6 +48,7 @@
 # theorem they cannot differ by more than $\ln 2$, {num}`ln2:.3f` nats or one bit. So no unit of this definition produces the published
 # magnitudes, and we compare **sign and order** with the paper, magnitudes only among ourselves.
 #
+# (rq3-prediction)=
 # ## Your prediction
 #
 # We replace the attention weights on all image tokens, in every layer and head, by noise; each row keeps its total mass on
@@ -186,6 +187,7 @@ for _claim, _kind, _key in (("C4", "Noise Δ", "noise_delta"), ("C5", "Noise QKV
 # zero, in {num}`attn_unmixes_in:d` of {num}`n_layers:d` layers, and the FFN mixes in {num}`ffn_mixes_in:d`. A rule that asked for the
 # sign in every layer would not call this a success, and the means are small against what the bound allows.
 #
+# (rq3-replacing)=
 # ## Replacing the weights
 #
 # :::{margin}
@@ -459,7 +461,7 @@ if "mini-mathvista" in _names:
 # In large models nobody knows which image tokens *should* be attended. Here we do. {numref}`fig-looks` shows the simplest
 # reading, the last token averaged over heads. On mini-pope it finds what it is asked for: at best
 # {num}`looks_pope:.3f:ci` of its attention lies on the patches that decide the answer, where an even spread over the image would
-# give them {num}`even_pope:.3f`. On mini-realworldqa it is {num}`looks_realworldqa:.3f:ci` against {num}`even_realworldqa:.3f`, in a
+# give them {num}`even_pope:.3f:ci`. On mini-realworldqa it is {num}`looks_realworldqa:.3f:ci` against {num}`even_realworldqa:.3f:ci`, in a
 # model that answers these questions and that shuffling the same weights ruins. So the picture explains the one and not the
 # other. Does it explain the one?
 
@@ -473,7 +475,7 @@ for _name in _names:
     if _means.loc["relevant", "mean"].notna().any():  # only a made world knows which patches decide
         _best = _means.loc["relevant", "mean"].idxmax()
         report.say(f"looks_{_slug[_name]}", *_means.loc[("relevant", _best), ["mean", "low", "high"]])
-        report.say(f"even_{_slug[_name]}", _means.loc[("expected", _best), "mean"])
+        report.say(f"even_{_slug[_name]}", *_means.loc[("expected", _best), ["mean", "low", "high"]])
 looks = pd.concat(_looks)
 LOOKS = {"relevant": "on the relevant patches", "expected": "if spread evenly", "visual": "on all patches"}
 _fig, _axes = plt.subplots(1, len(_names), figsize=(5.2, 3.2), sharey=True, squeeze=False)
@@ -608,6 +610,7 @@ report.table(
 # attention looks in the image, because the looking is done. Counting goes on. A replacement in *all* layers costs nothing only
 # in a model in which *no* layer has to look.
 #
+# (rq3-fool)=
 # ## What could fool us
 #
 # - **Noise is off the training distribution.** A model may fail because rows look unlike anything it has seen, not because
@@ -681,6 +684,7 @@ def my_tme(X):
 teach.check_token_mixing_entropy(my_tme)
 
 # %% [markdown]
+# (rq3-exercise-3)=
 # ### Exercise 3: shuffle a part and predict
 #
 # *Objective:* use an intervention to say where a choice is needed · *Minutes:* 6 · *Difficulty:* medium
@@ -708,6 +712,7 @@ predictions = {"lower": "falls", "upper": "stays", "last": "stays", "text": "fal
 teach.check_predictions("layers", predictions)
 
 # %% [markdown]
+# (rq3-exercise-4)=
 # ### Exercise 4: write your own attention
 #
 # *Objective:* replace attention and keep everything else · *Minutes:* 15 · *Difficulty:* hard
@@ -740,6 +745,7 @@ def my_attention(weights, block):
 teach.try_attention_replacement(my_attention)
 
 # %% [markdown]
+# (rq3-exercise-5)=
 # ### Exercise 5: what follows?
 #
 # *Objective:* say no more than a run shows · *Minutes:* 5 · *Difficulty:* medium

@@ -20,6 +20,10 @@
 #
 # ## What a sink is
 #
+# :::{margin}
+# **Energy** of a token: the sum of its squared entries. Its share in one dimension says how much of the token is there.
+# :::
+#
 # A language model has a few **sink dimensions** $\mathcal D$, coordinates of the residual stream in which its first token is
 # huge. The **sink value** of a token with residual stream $x \in \mathbb R^H$ says how far these stand out,
 #
@@ -130,17 +134,19 @@ def _obtain(experiment, n, of=model, on=benchmark, **more):
 
 _n_tokens = min(n_items, 120)
 tokens = {name: _obtain("sinks", _n_tokens, name, tau=_tau) for name in _models}
-_lines = []
+_lines, _firsts = [], {}
 for _name, _rows in tokens.items():
     _visual = _rows[_rows["kind"] == "visual"]
     _size = _rows["phi"].pow(2).sum() / _rows["share"].sum()  # H
     _count = _visual.groupby(["cluster", "item", "layer"])["sink"].sum().reset_index()
     _most = _count.groupby("layer")["sink"].mean().idxmax()
     _mean = stats.mean(*(_count[_count["layer"] == _most][c] for c in ("sink", "cluster")))
+    _first_token = stats.summary(_rows[_rows["token"] == 0], ["layer"], "share")
+    _firsts[_name] = _first_token.loc[_first_token["mean"].idxmax(), ["mean", "low", "high"]]
     _lines.append(
         {
             "model": _name,
-            "first token": _rows[_rows["token"] == 0].groupby("layer")["share"].mean().max(),
+            "first token": _first_token["mean"].max(),
             "visual sinks": _mean,
             "of": int(_visual.groupby(["item", "layer"]).size().max()),
             "in layer": _most,
@@ -155,12 +161,12 @@ has_sinks = counted.value > 0
 crowded = counted.value > 0.2 * census.loc[model, "of"]
 report.say("sinks_a_picture", counted)
 report.say("visual_tokens", census.loc[model, "of"])
-report.say("share_first", census.loc[model, "first token"])
+report.say("share_first", *_firsts[model])
 report.say("sinks_hidden", round(math.sqrt(_size) ** 2))
 report.say("tau_phi", math.sqrt(float(tau.rstrip("%")) / 100 * _size) if "%" in tau else float(tau))
 if compare in census.index:
-    report.say("sinks_a_picture_compared", census.loc[compare, "visual sinks"].value)
-    report.say("first_compared", census.loc[compare, "first token"])
+    report.say("sinks_a_picture_compared", census.loc[compare, "visual sinks"])
+    report.say("first_compared", *_firsts[compare])
     report.say("any_compared", census.loc[compare, "any dimension"])
 report.table(
     census.assign(**{"visual sinks": [f"{report.Number('', *e):.2f}" for e in census["visual sinks"]]}),
@@ -175,10 +181,10 @@ if not has_sinks:
     print(f"{model} has no visual sinks at tau = {tau}: what follows is about tokens that are not there, and says so.")
 
 # %% [markdown]
-# The ordinary mini model has {num}`sinks_a_picture_compared:.0f` visual sinks, and its first token keeps no more than
-# {num}`first_compared:.3f` of its energy in one dimension. What large models grow in a long training, an hour on coloured
+# The ordinary mini model has {num}`sinks_a_picture_compared:.2f:ci` visual sinks a picture, and its first token keeps no more than
+# {num}`first_compared:.3f:ci` of its energy in one dimension. What large models grow in a long training, an hour on coloured
 # shapes does not bring forth. In the planted model the finder gets the planted dimensions back, the first
-# token holds {num}`share_first:.2f` of its energy in one of them, and there are {num}`sinks_a_picture:.2f:ci` sinks among {num}`visual_tokens:d` visual tokens.
+# token holds {num}`share_first:.2f:ci` of its energy in one of them, and there are {num}`sinks_a_picture:.2f:ci` sinks among {num}`visual_tokens:d` visual tokens.
 #
 # Mind the column *any dimension*. In the ordinary model, the median image token holds {num}`any_compared:.2f` of its energy in
 # one coordinate, the same in all of them: the projector's signature. Take the maximum over *all* dimensions instead
@@ -405,6 +411,7 @@ if _square:
         "sinkmaps-heads",
         f"The same in single heads of layer {_layer}.",
         "Overlays of attention on the picture, one a head, with the mass on the image and on sinks in the title.",
+        data=_map[(_map["layer"] == _layer) & _map["head"].isin(_few)],
     )
 else:
     print(
@@ -513,6 +520,10 @@ report.verdict(
 # understand, and a reader of the paper suggests that the random set was drawn anew in each layer. We show it because it was published.
 #
 # ## Redistribution
+#
+# :::{margin}
+# **Row**: the weights of one head with which one token takes over the values of all tokens up to it. They sum to one.
+# :::
 #
 # VAR looks for **image-centric** rows: of one head and one text token, with weights $\alpha_j$, image mass
 # $V = \sum_{j \in \text{vis}} \alpha_j$ of at least a fifth, and a non-sink share $r$ of at least $\rho$. There, and only there, every sink

@@ -207,7 +207,7 @@ def test_every_figure_has_words_and_downloads(html: Path):
         assert figures
         for figure in (text.split("</figure>")[0] for text in figures):
             assert re.search(r'<img[^>]*alt="[^"]{20,}"', figure), f"{path.name}: {figure[:200]}"
-            assert {"SVG", "PDF"} <= set(re.findall(r">(SVG|PDF|CSV)<", figure)), f"{path.name}: {figure[:200]}"
+            assert {"SVG", "PDF", "CSV"} == set(re.findall(r">(SVG|PDF|CSV)<", figure)), f"{path.name}: {figure[:200]}"
 
 
 def test_the_buttons_name_what_is_in_the_tree(html: Path):

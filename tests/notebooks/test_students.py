@@ -39,9 +39,10 @@ def editions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @chapters
 def test_a_chapter_has_at_least_four_whole_exercises(chapter: Path):
     cells = jupytext.read(chapter).cells
-    starts = [i for i, cell in enumerate(cells) if cell.source.startswith("### Exercise ")]
+    numbers = {i: re.match(r"(?:\([\w-]+\)=\n)?### Exercise (\d+):", cell.source) for i, cell in enumerate(cells)}
+    starts = [i for i, found in numbers.items() if found]
     assert len(starts) >= 4
-    assert [int(cells[i].source.split()[2].rstrip(":")) for i in starts] == [*range(1, len(starts) + 1)]
+    assert [int(numbers[i][1]) for i in starts] == [*range(1, len(starts) + 1)]
     for start, end in zip(starts, [*starts[1:], len(cells)], strict=True):
         asked = cells[start].source
         assert re.search(r"\*Objective:\* .+ · \*Minutes:\* \d+ · \*Difficulty:\* (easy|medium|hard)", asked), asked
