@@ -118,7 +118,10 @@ report.figure(
 # Write the singular values of $X$ as $\sigma_1 \ge \sigma_2 \ge \dots$ and let $p_i = \sigma_i / \sum_j \sigma_j$. Then
 #
 # $$
-# \mathrm{eRank}(X) = \exp\Big(-\sum_i p_i \ln p_i\Big) \in [1, \min(S, H)] .
+# \begin{aligned}
+# \mathrm{eRank}(X) &= \exp\Big(-\sum_i p_i \ln p_i\Big) \\
+# &\in [1, \min(S, H)] .
+# \end{aligned}
 # $$ (eq-erank)
 #
 # :::{margin}

@@ -21,10 +21,12 @@
 # For an update $X \to X' = X + \Delta X$, with the projectors $P_C, P_R$ of $X$ and the effective rank {eq}`eq-erank`,
 #
 # $$
-# \mathrm{RID}(X' \mid X) =
-# \underbrace{\frac{|\mathrm{eRank}(X') - \mathrm{eRank}(X)|}{\min(S, H)}}_{\Delta S}
-# + \underbrace{\frac{\lVert (I - P_C) X' \rVert_F}{2 \lVert X' \rVert_F}}_{\Delta D,\ \text{column}}
-# + \underbrace{\frac{\lVert X' (I - P_R) \rVert_F}{2 \lVert X' \rVert_F}}_{\Delta D,\ \text{row}} .
+# \begin{aligned}
+# \mathrm{RID} &= \Delta S + \Delta D_\text{column} + \Delta D_\text{row}, \\
+# \Delta S &= \frac{|\mathrm{eRank}(X') - \mathrm{eRank}(X)|}{\min(S, H)}, \\
+# \Delta D_\text{column} &= \frac{\lVert (I - P_C) X' \rVert_F}{2 \lVert X' \rVert_F}, \\
+# \Delta D_\text{row} &= \frac{\lVert X' (I - P_R) \rVert_F}{2 \lVert X' \rVert_F} .
+# \end{aligned}
 # $$ (eq-rid)
 #
 # :::{margin}
@@ -206,12 +208,12 @@ report.say("rid_attn_deep", *_deep.loc["attention"])
 report.say("rid_ffn_deep", *_deep.loc["FFN"])
 _column = stats.summary(rows[rows["kind"] == "attention"], ["layer"], "delta_d_column")[["mean", "low", "high"]]
 report.say("column_first", *_column.iloc[0])
-report.say("column_rest", *_column.loc[_column["mean"].iloc[1:].idxmax()])
+report.say("column_rest", _column["mean"].iloc[1:].max())
 
 # %% [markdown]
 # The first layer is special. Its input holds the bare embeddings, in which equal words are equal rows, so tokens can
 # become distinguishable for the first time: the column part of attention's RID is {num}`column_first:.3f:ci` there and at most
-# {num}`column_rest:.1g:ci` in any later layer. Without the first layer the means are {num}`rid_attn_deep:.3f:ci` for attention and
+# {num}`column_rest:.1g` in any later layer. Without the first layer the means are {num}`rid_attn_deep:.3f:ci` for attention and
 # {num}`rid_ffn_deep:.3f:ci` for the FFN.
 #
 # ## How much hangs on our choices

@@ -28,7 +28,10 @@
 # huge. The **sink value** of a token with residual stream $x \in \mathbb R^H$ says how far these stand out,
 #
 # $$
-# \phi(x) = \max_{d \in \mathcal D} \frac{|x_d|}{\sqrt{\tfrac1H \sum_{d'} x_{d'}^2}} \;\le\; \sqrt H ,
+# \begin{aligned}
+# \phi(x) &= \max_{d \in \mathcal D} \frac{|x_d|}{\sqrt{\tfrac1H \sum_{d'} x_{d'}^2}} \\
+# &\le \sqrt H ,
+# \end{aligned}
 # $$ (eq-phi)
 #
 # and a token is a **sink** of a layer when the stream that enters the layer has $\phi \ge \tau$. The paper takes $\tau = 20$.
