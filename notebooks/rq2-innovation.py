@@ -18,14 +18,15 @@
 #
 # ## The measure
 #
-# For an update $X \to X' = X + \Delta X$, with the projectors $P_C, P_R$ of $X$ and the effective rank {eq}`eq-erank`,
+# For an update $X \to X' = X + \Delta X$, with the projectors of $X$, $P_C$ on its columns (combinations of tokens) and $P_R$ on
+# its rows (directions), and the effective rank {eq}`eq-erank`,
 #
 # $$
 # \begin{aligned}
-# \mathrm{RID} &= \Delta S + \Delta D_\text{column} + \Delta D_\text{row}, \\
+# \mathrm{RID} &= \Delta S + \Delta D_C + \Delta D_R, \\
 # \Delta S &= \frac{|\mathrm{eRank}(X') - \mathrm{eRank}(X)|}{\min(S, H)}, \\
-# \Delta D_\text{column} &= \frac{\lVert (I - P_C) X' \rVert_F}{2 \lVert X' \rVert_F}, \\
-# \Delta D_\text{row} &= \frac{\lVert X' (I - P_R) \rVert_F}{2 \lVert X' \rVert_F} .
+# \Delta D_C &= \frac{\lVert (I - P_C) X' \rVert_F}{2 \lVert X' \rVert_F}, \\
+# \Delta D_R &= \frac{\lVert X' (I - P_R) \rVert_F}{2 \lVert X' \rVert_F} .
 # \end{aligned}
 # $$ (eq-rid)
 #
