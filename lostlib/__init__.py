@@ -5,10 +5,14 @@ The package is lazy: a name is imported when it is first used, so that the repor
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
+
+# transformers imports tqdm's bars for notebooks, which say so where Jupyter lacks widgets; the bars are then plain text
+warnings.filterwarnings("ignore", "IProgress not found")
 
 _HOME = {
     "effective_rank": "metrics",

@@ -214,7 +214,7 @@ def students(
         for path in editions.write(out, chapters, replace):
             typer.echo(path)
     typer.echo(f"\nHand out {out / 'exercises'} and keep {out / 'solutions'}.")
-    typer.echo("Students need lostlib and JupyterLab (pip install jupyterlab) and start with:")
+    typer.echo('Students need a clone, lostlib and JupyterLab (pip install -e ".[measure,class]") and start with:')
     typer.echo(f"  jupyter lab {out / 'exercises'}")
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from lostlib import report
 from lostlib.benchmarks import Item
+from lostlib.drawing import PALETTE
 
 LARGEST = 1_000_000  # bytes of a fragment; a phone should not load more
 SCALE = 10_000  # weights are kept as whole numbers of 1 / SCALE
@@ -127,26 +128,36 @@ def _wide(scenes: Sequence[Scene], weights: Mapping[str, list[NDArray[np.float64
 
 
 def _answers_drawn(scenes: Sequence[Scene], said: Mapping[str, pd.DataFrame], across: int = 3) -> Figure:
-    """Pictures with their questions, below each a line of answers for each run; orange ones are wrong."""
-    blocks, lines = -(-len(scenes) // across), 0.17 * len(said)
+    """Pictures with their questions, below them a line of answers for each run; orange ones are wrong."""
+    blocks, lines = -(-len(scenes) // across), 0.2 * len(said)
+    heights = [1.2, lines] * blocks
     fig, axes = plt.subplots(
-        2 * blocks, across, figsize=(5.2, blocks * (1.6 + lines)), squeeze=False, height_ratios=[1, lines] * blocks
-    )
+        2 * blocks, across + 1, figsize=(5.2, sum(heights) + 1.1 * blocks), squeeze=False, height_ratios=heights,
+        width_ratios=[1.4] + [1] * across,
+    )  # fmt: skip
     for ax in axes.flat:
         ax.set_axis_off()
+    for ax in axes[1::2].flat:
+        ax.set(ylim=(len(said) - 0.5, -0.5), xlim=(0, 1))
+    for block in range(blocks):
+        for row, label in enumerate(said):
+            axes[2 * block + 1][0].text(1, row, label, va="center", ha="right")
     for k, (_, item) in enumerate(scenes):
-        picture, below = axes[k // across * 2][k % across], axes[k // across * 2 + 1][k % across]
+        block, column = divmod(k, across)
+        picture, below = axes[2 * block][column + 1], axes[2 * block + 1][column + 1]
         picture.imshow(np.asarray(item.images[0]))
-        question = "\n".join(textwrap.wrap(textwrap.shorten(item.prompt, 90), 26))
-        picture.set_title(question.replace("$", r"\$"), fontsize=7, loc="left")
-        below.set(ylim=(len(said) - 0.5, -0.5), xlim=(0, 1))
-        for row, (label, frame) in enumerate(said.items()):
+        picture.set_title(_plain(textwrap.fill(textwrap.shorten(item.prompt, 60), 13)), loc="left")
+        for row, frame in enumerate(said.values()):
             right = bool(frame["right"].iloc[k])
             text = f"{'✓' if right else '✗'} {textwrap.shorten(str(frame['raw'].iloc[k]), 9, placeholder='…')}"
-            below.text(0, row, label, fontsize=7, va="center")
-            color = report.PALETTE[0] if right else "#a34700"  # the palette's orange, darker: small text on white
-            below.text(0.74, row, text.replace("$", r"\$"), color=color, fontsize=7, va="center")
+            color = PALETTE[0] if right else "#a34700"  # the palette's orange, darker: small text on white
+            below.text(0, row, _plain(text), color=color, va="center")
     return fig
+
+
+def _plain(text: str) -> str:
+    """Text in which a dollar is a dollar, not the start of a formula."""
+    return text.replace("$", r"\$")
 
 
 def _maps_drawn(item: Item, weights: Mapping[str, list[NDArray[np.float64]]]) -> Figure:
@@ -154,16 +165,17 @@ def _maps_drawn(item: Item, weights: Mapping[str, list[NDArray[np.float64]]]) ->
     runs = {label: found[0].mean(1) for label, found in weights.items()}  # (layers, patches)
     layers, patches = next(iter(runs.values())).shape
     shown, side = range(0, layers, -(-layers // 8)), math.isqrt(patches)
-    fig, axes = plt.subplots(len(runs), len(shown) + 1, figsize=(5.6, 0.85 * len(runs) + 0.2), squeeze=False)
+    fig, axes = plt.subplots(len(runs), len(shown) + 1, figsize=(5.2, 0.85 * len(runs) + 0.4), squeeze=False)
+    fig.suptitle("layer")
     for row, (label, found) in enumerate(runs.items()):
         axes[row][0].imshow(np.asarray(item.images[0]))
-        axes[row][0].set_ylabel(label, fontsize=7)
+        axes[row][0].set_ylabel(label)
         for ax, layer in zip(axes[row][1:], shown, strict=True):
             ax.imshow(found[layer].reshape(side, side), cmap="cividis", vmin=0)
             for patch in item.relevant or ():
                 at = (patch % side - 0.5, patch // side - 0.5)
                 ax.add_patch(plt.Rectangle(at, 1, 1, fill=False, color="white", lw=0.8))
-            ax.set_title(f"layer {layer}" if row == 0 else "", fontsize=7)
+            ax.set_title(layer if row == 0 else "")
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
         ax.grid(False)

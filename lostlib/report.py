@@ -21,15 +21,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
-from cycler import cycler
 from matplotlib.figure import Figure
 
 from lostlib import parameters, paths
+from lostlib.drawing import style
 from lostlib.names import nearest
 from lostlib.parameters import ParameterError, check_parameters
+from lostlib.plain import plain
 
 __all__ = [
     "Number",
@@ -49,7 +49,6 @@ __all__ = [
 BOOK, NUMBER, VERDICT = (f"application/vnd.lost.{kind}+json" for kind in ("book", "number", "verdict"))
 PAPER = paths.PUBLISHED
 MARKS = {"holds": "✓", "does not hold": "✗", "opposite": "⇄", "not measurable here": "○"}
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe-Ito without yellow
 PROVENANCE = ("name", "model", "weights", "benchmark", "intervention", "seed", "n", "source", "hash")
 
 
@@ -136,29 +135,6 @@ def published(key: str) -> Published:
 # --- figures and tables -----------------------------------------------------------------------------------------------
 
 
-def style() -> None:
-    """The book's look: legible at 360 px width, on white also in dark mode, the same bytes on every run."""
-    plt.rcdefaults()
-    mpl.rcParams.update(
-        {
-            "figure.figsize": (5.2, 3.4),  # inches; 500 px wide in the book, so that 10 pt are 10 px on a phone
-            "figure.dpi": 150,
-            "figure.constrained_layout.use": True,
-            "savefig.facecolor": "white",
-            "font.size": 10.5,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "grid.color": "#dddddd",
-            "grid.linewidth": 0.6,
-            "axes.axisbelow": True,
-            "axes.prop_cycle": cycler(color=PALETTE),
-            "legend.frameon": False,
-            "svg.hashsalt": "lost",  # ids in SVG files are random without it
-        }
-    )
-
-
 def figure(fig: Figure, name: str, caption: str, alt: str, data: pd.DataFrame | None = None) -> None:
     """Show a numbered figure; prose refers to it with {numref}`fig-name`. `caption` is MyST, `alt` plain text."""
     label, alt, caption = _label("fig", name), " ".join(alt.split()), " ".join(caption.split())
@@ -177,8 +153,8 @@ def figure(fig: Figure, name: str, caption: str, alt: str, data: pd.DataFrame | 
         bundle[BOOK] = {"markdown": f":::{{figure}} {folder.name}/{label}.svg\n{lines}\n:::"}
     plt.close(fig)  # or Jupyter shows it a second time
     _show(bundle)
-    named = f"Figure “{name}”"  # in a notebook, where nothing is numbered
-    _show({"text/plain": f"{named}: {caption}", "text/markdown": f"**{named}.** *{caption}*", BOOK: {"markdown": ""}})
+    named, said = f"Figure “{name}”", plain(caption)  # in a notebook, where nothing is numbered
+    _show({"text/plain": f"{named}: {said}", "text/markdown": f"**{named}.** *{said}*", BOOK: {"markdown": ""}})
 
 
 def table(
@@ -193,7 +169,7 @@ def table(
         (folder / f"{label}.csv").write_text(df.to_csv(index=False))
         links = f"\n\n{_downloads(label, ['csv'])}"
     markdown = f"{_csv_table(text, caption, label)}{links}"
-    heading = f"<table border='1'><caption>{html.escape(f'Table “{name}”: {caption}')}</caption>"
+    heading = f"<table border='1'><caption>{html.escape(f'Table “{name}”: {plain(caption)}')}</caption>"
     rows = text.to_html(index=False, escape=True).split(">", 1)[1]
     _show({"text/plain": text.to_string(index=False), "text/html": heading + rows, BOOK: {"markdown": markdown}})
 
@@ -281,8 +257,8 @@ def verdict(claim: str, published: object, measured: object, status: str, note: 
         {
             "text/plain": f"{key}: {text}\n"
             + "".join(f"{a}: {b}\n" for a, b in rows)
-            + f"{MARKS[status]} {status}. {note}",
-            "text/html": _verdict_html(record, rows, note),
+            + f"{MARKS[status]} {status}. {plain(note)}",
+            "text/html": _verdict_html(record, rows, plain(note)),
             BOOK: {"markdown": _verdict_myst(record, rows, note)},
             VERDICT: record,
         }
@@ -317,11 +293,11 @@ def provenance(tables: Iterable[Mapping[str, Any]]) -> None:
     given = "".join(f" -p {name} {shlex.quote(str(value))}" for name, value in parameters.CURRENT.items())
     command = f"papermill notebooks/{chapter}.ipynb out.ipynb{given}"
     intro = "Tables that this chapter stands on:" if rows else "This chapter reads no table."
-    plain, page, myst = (df.to_string(index=False), df.to_html(index=False), _csv_table(df)) if rows else ("", "", "")
+    words, page, myst = (df.to_string(index=False), df.to_html(index=False), _csv_table(df)) if rows else ("", "", "")
     folded = f":::{{dropdown}} {intro}\n{myst}\n\nAll tables, with the commands that make them: {{ref}}`tables`.\n:::"
     _show(
         {
-            "text/plain": f"{intro}\n{plain}\nRun it again: {command}",
+            "text/plain": f"{intro}\n{words}\nRun it again: {command}",
             "text/html": f"<p>{intro}</p>{page}<p>Run it again:</p><pre>{html.escape(command)}</pre>",
             BOOK: {"markdown": f"{folded}\n\nRun it again:\n\n```bash\n{command}\n```"},
         }

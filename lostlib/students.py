@@ -8,12 +8,12 @@ checks. Both come without outputs, and their prose without the book's roles, whi
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lostlib import paths
+from lostlib.plain import plain
 
 CHAPTERS = paths.ROOT / "notebooks"
 LEFT_OUT = {"exercises": {"solution"}, "solutions": {"exercise", "check"}}
@@ -84,44 +84,3 @@ def _clean(cell: dict, numbers: Mapping[str, dict]) -> dict:
         metadata["jupyter"] = {"source_hidden": True}
     empty: dict[str, Any] = {"execution_count": None, "outputs": []}
     return {"cell_type": "code", "id": cell["id"], "metadata": metadata, "source": text} | empty
-
-
-# ---- the book's Markdown as plain Markdown ---------------------------------------------------------------------------
-
-
-def plain(text: str, numbers: Mapping[str, dict]) -> str:
-    """MyST as Markdown that any notebook shows: roles become words, directives their content.
-
-    >>> plain("(ch)=\\n# A\\nSee {numref}`fig-rid`: {num}`x:.1f:ci` by {eq}`eq-rid`.",
-    ...       {"x": {"value": 1.25, "low": 1.0, "high": 2.0}})
-    '# A\\nSee figure “rid”: 1.2 [1.0, 2.0] by the formula “rid”.'
-    """
-    text = re.sub(r"^\([\w-]+\)=\n", "", text, flags=re.MULTILINE)
-    text = re.sub(r"^:::\{[\w:]*?(\w+)\} *(.*)\n(?::\w+:.*\n)*", _titled, text, flags=re.MULTILINE)
-    text = re.sub(r"^:::+\n?", "", text, flags=re.MULTILINE)
-    text = re.sub(r"^\$\$ \(eq-([\w-]+)\)$", r"\\tag{\1}\n$$", text, flags=re.MULTILINE)
-    return re.sub(r"\{([\w:]+)\}`([^`]*)`", lambda found: _role(found[1], found[2], numbers), text)
-
-
-def _titled(found: re.Match) -> str:
-    title = f" ({found[2]})" if found[2] else ""
-    return f"**{found[1].capitalize()}{title}.** "
-
-
-KINDS = {"fig": "figure", "tab": "table", "eq": "the formula", "ch": "chapter", "thm": "the theorem"}
-
-
-def _role(role: str, content: str, numbers: Mapping[str, dict]) -> str:
-    if role == "num":
-        key, _, spec = content.partition(":")
-        return _shown(numbers[key], spec) if key in numbers else f"`{key}`"
-    if titled := re.fullmatch(r"(.*\S) *<.*>", content):
-        return titled[1]
-    kind, _, name = content.partition("-")
-    return f"{KINDS[kind]} “{name}”" if kind in KINDS and name else f"[{content}]"
-
-
-def _shown(number: Mapping[str, Any], spec: str) -> str:
-    spec, _, interval = spec.partition(":")
-    value, low, high = (None if number[k] is None else format(number[k], spec) for k in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]" if interval else str(value)

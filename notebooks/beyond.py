@@ -34,7 +34,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 
-from lostlib import paths, results, stats
+from lostlib import drawing, paths, results, stats
 
 # %% [markdown]
 # ## Minimal code
@@ -50,6 +50,10 @@ from lostlib import paths, results, stats
 #
 # ## What chance would do
 #
+# :::{margin}
+# **Null model**: what a measure is on data that share some properties with the real ones and are random otherwise.
+# :::
+#
 # A null model is an update that could have been drawn without knowing anything. Two of them have the size of the true
 # update. *Gaussian* is noise with its Frobenius norm. *Shuffled* is the true update with its rows dealt out to other
 # tokens of the sequence. The first asks whether RID sees more than size; the second whether it matters which
@@ -62,18 +66,11 @@ nulls = results.obtain("nulls", model=model, benchmark=benchmark, n=min(n_items,
 means = stats.summary(nulls.frame, ["module", "control"], ["rid", "mixig"])
 _fig, _axes = plt.subplots(1, 2, figsize=(5.2, 2.8))
 for _ax, _value, _label in zip(_axes, ("rid", "mixig"), ("RID", "MixIG (nats)"), strict=True):
-    for _x, _module in enumerate(("attn", "ffn")):
-        for _k, (_control, _marker) in enumerate(zip(NAMES, "os^", strict=True)):
-            _row = means[
-                (means["value"] == _value) & (means["module"] == _module) & (means["control"] == _control)
-            ].iloc[0]
-            _ax.errorbar(
-                _x + (_k - 1) * 0.2, _row["mean"], [[_row["mean"] - _row["low"]], [_row["high"] - _row["mean"]]],
-                fmt=_marker, color=f"C{_k}", capsize=2, label=NAMES[_control] if _x == 0 else None,
-            )  # fmt: skip
+    _rows = means[means["value"] == _value].replace({"module": {"attn": "attention", "ffn": "FFN"}})
+    drawing.groups(_ax, _rows, "module", "control", NAMES)
     _ax.axhline(0, color="black", lw=0.8)
-    _ax.set(xticks=(0, 1), xticklabels=("attention", "FFN"), xlim=(-0.5, 1.5), title=_label)
-_fig.legend(*_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    _ax.set(title=_label)
+drawing.legend_below(_fig, _axes, ncols=3)
 report.figure(
     _fig,
     "nulls",
@@ -88,16 +85,17 @@ _rid = {
 }
 for (_m, _c), _estimate in _rid.items():
     report.say(f"{_m}_minus_{_c}", _estimate)
-_wide = means[means["value"] == "rid"].pivot(index="module", columns="control", values="mean")
-for _m in ("attn", "ffn"):
-    report.say(f"{_m}_of_gaussian", 100 * _wide.loc[_m, "none"] / _wide.loc[_m, "gaussian"])
-    report.say(f"{_m}_of_shuffled", 100 * _wide.loc[_m, "none"] / _wide.loc[_m, "shuffled"])
+_of_items = nulls.frame.groupby(["module", "cluster", "item", "control"])["rid"].mean().unstack("control")
+for _m, _null in _rid:
+    _own = _of_items.loc[_m]
+    _share = stats.ratio(_own["none"], _own[_null], _own.index.get_level_values("cluster"))
+    report.say(f"{_m}_of_{_null}", *(100 * end for end in _share))
 
 # %% [markdown]
-# Against noise of its own size, attention's RID is {num}`attn_of_gaussian:.0f` percent and the FFN's
-# {num}`ffn_of_gaussian:.0f` percent. On this absolute scale both are far from chance and close to one another: what looked like a ranking of
-# modules is in part a ranking of sizes. Against their own shuffled rows they stand at {num}`attn_of_shuffled:.0f` and
-# {num}`ffn_of_shuffled:.0f` percent; the true update brings less that is new than the same vectors in the wrong places, by
+# Against noise of its own size, attention's RID is {num}`attn_of_gaussian:.0f:ci` percent and the FFN's
+# {num}`ffn_of_gaussian:.0f:ci` percent. On this absolute scale both are far from chance and close to one another: what looked like a ranking of
+# modules is in part a ranking of sizes. Against their own shuffled rows they stand at {num}`attn_of_shuffled:.0f:ci` and
+# {num}`ffn_of_shuffled:.0f:ci` percent; the true update brings less that is new than the same vectors in the wrong places, by
 # {num}`attn_minus_shuffled:.4f:ci` and {num}`ffn_minus_shuffled:.4f:ci`. An update is fitted to the token that receives it, in
 # both modules.
 #
@@ -110,18 +108,17 @@ for _m in ("attn", "ffn"):
 spans = results.obtain("spans", model=model, benchmark=benchmark, n=min(n_items, 100), device=device)
 _by_span = stats.summary(spans.frame, ["module", "first", "last"], "rid")
 _titles = {"attn": "attention", "ffn": "FFN", "both": "both"}
-_fig, _axes = plt.subplots(1, 3, figsize=(5.4, 2.5), sharey=True)
+_fig, _axes = plt.subplots(3, 1, figsize=(5.2, 8), sharex=True)
 for _ax, _module in zip(_axes, _titles, strict=True):
     _grid = _by_span[_by_span["module"] == _module].pivot(index="first", columns="last", values="mean")
     sns.heatmap(
-        100 * _grid, annot=len(_grid) <= 8, fmt=".1f", cmap="cividis", vmin=0, vmax=100 * _by_span["mean"].max(), cbar=False, annot_kws={"fontsize": 6}, ax=_ax,
+        100 * _grid, annot=len(_grid) <= 8, fmt=".1f", cmap="cividis", vmin=0, vmax=100 * _by_span["mean"].max(), cbar=False, ax=_ax,
     )  # fmt: skip
-    _ax.set(title=_titles[_module], xlabel="last layer", ylabel="first layer" if _module == "attn" else "")
-    _ax.tick_params(labelsize=7)
+    _ax.set(title=_titles[_module], xlabel="last layer" if _module == "both" else "", ylabel="first layer")
 report.figure(
     _fig,
     "spans",
-    f"RID, times 100, of all updates from a first to a last layer together, by module; {spans.frame['item'].nunique()} items. The diagonal holds single layers.",
+    f"RID, times 100, of all updates from a first to a last layer together, by module; {spans.frame['item'].nunique()} items. The diagonal holds single layers; 95 % intervals are in the data.",
     "Three triangular heat maps of RID over spans of layers, for attention, the FFN and both.",
     data=_by_span,
 )
@@ -141,18 +138,23 @@ _joint = stats.difference(
 )
 report.say("whole_minus_steps", _joint)
 _last_only = _both[(_both["first"] == _starts[-1]) & (_both["last"] == _last)].set_index(_keys)["rid"]
-report.say("last_share", 100 * _last_only.mean() / _whole.mean())
+_share = stats.ratio(_last_only.reindex(_whole.index), _whole, _whole.index.get_level_values("cluster"))
+report.say("last_share", *(100 * end for end in _share))
 _parts = spans.frame[(spans.frame["first"] == 0) & (spans.frame["last"] == _last)]
 report.say("all_attn_minus_ffn", stats.contrast(_parts, "rid", {"module": "attn"}, {"module": "ffn"}))
 
 # %% [markdown]
 # All layers together reach {num}`whole:.3f:ci`; their single steps add up to {num}`steps:.3f:ci`, a difference of
 # {num}`whole_minus_steps:+.3f:ci`. Layers overlap little: most of what one brings, no other brings. The last step alone has
-# {num}`last_share:.0f` percent of the whole, which is where the stream is turned toward the vocabulary. Over all layers, the
+# {num}`last_share:.0f:ci` percent of the whole, which is where the stream is turned toward the vocabulary. Over all layers, the
 # updates of attention alone minus those of the FFN alone give {num}`all_attn_minus_ffn:+.4f:ci`: whether one module innovates
 # more is a different question for a step and for the whole depth, and a claim about one is not evidence for the other.
 #
 # ## What redundancy would buy
+#
+# :::{margin}
+# **Prefill**: the one pass in which a model reads the whole prompt, before it writes word by word.
+# :::
 #
 # Suppose content-free weights on image tokens did no harm. Then the products of queries with visual keys need not be computed: with
 # uniform weights a row's part from the image is a running mean of values. `bench/skipping.py` builds

@@ -18,6 +18,7 @@
 # {cite:t}`roy2007effective`), and which directions these are (its *support*, two projectors). Their claim about
 # modules, that attention reconfigures and the FFN innovates, is a claim about these two.
 #
+# (rq1-prediction)=
 # ## Your prediction
 #
 # Before you scroll: our model has {num}`hidden:d` hidden dimensions and reads about {num}`tokens:.0f` tokens, 64 of them
@@ -44,7 +45,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from lostlib import paths, results, stats
+from lostlib import drawing, paths, results, stats
 from lostlib.benchmarks import load_benchmark
 
 # %% [markdown]
@@ -63,8 +64,10 @@ for _item in sorted(load_benchmark(benchmark, n=n_items).items, key=lambda item:
 _items = list(_shown.values())[:3]
 _said = dict(zip(answered.frame["item"], answered.frame["raw"], strict=True))
 
-_fig, _axes = plt.subplots(1, max(1, len(_items)), figsize=(5.2, 2.6), squeeze=False)
-for _ax, _item in zip(_axes[0], _items, strict=False):
+_fig, _axes = plt.subplots(
+    max(1, len(_items)), 2, figsize=(5.2, 1.6 * max(1, len(_items))), squeeze=False, width_ratios=(2, 3)
+)
+for (_ax, _words), _item in zip(_axes, _items, strict=False):
     _picture = np.asarray(_item.images[0])
     _side = _picture.shape[0] // 8
     _ax.imshow(_picture)
@@ -74,18 +77,35 @@ for _ax, _item in zip(_axes[0], _items, strict=False):
                 (_token % _side * 8 - 0.5, _token // _side * 8 - 0.5), 8, 8, fill=False, color="white", lw=0.8
             )
         )
-    _lines = [textwrap.fill(textwrap.shorten(line, 90), 24) for line in _item.prompt.splitlines()[:6]]
-    _ax.set_title("\n".join(_lines).replace("$", r"\$"), fontsize=7, loc="left")
-    _answer = textwrap.shorten(f"model: {_said.get(_item.uid, '')}   truth: {_item.answer}", 60)
-    _ax.set_xlabel(_answer.replace("$", r"\$"), fontsize=7.5)
-    _ax.set(xticks=[], yticks=[])
-    _ax.spines[:].set_visible(False)
+    _lines = [textwrap.fill(textwrap.shorten(line, 90), 30) for line in _item.prompt.splitlines()[:6]]
+    _lines += [
+        "",
+        *(
+            textwrap.shorten(f"{who}: {said}", 30)
+            for who, said in (("model", _said.get(_item.uid, "")), ("truth", _item.answer))
+        ),
+    ]
+    _words.text(0, 0.5, "\n".join(_lines).replace("$", r"\$"), va="center")
+    _ax.set_axis_off()
+    _words.set_axis_off()
 report.figure(
     _fig,
     "scenes",
     f"Questions of {benchmark} with the model's answers. White frames: the visual tokens that decide the answer.",
-    "Pictures of coloured shapes on a dark background, each with a question above and the model's answer below; "
+    "Pictures of coloured shapes on a dark background, each with its question, the model's answer and the truth beside it; "
     "the image patches of the objects asked about are framed in white.",
+    data=pd.DataFrame(
+        [
+            {
+                "item": i.uid,
+                "question": i.prompt,
+                "model": _said.get(i.uid),
+                "truth": i.answer,
+                "tokens": "+".join(map(str, i.relevant or ())),
+            }
+            for i in _items
+        ]
+    ),
 )
 
 # %% [markdown]
@@ -98,7 +118,10 @@ report.figure(
 # Write the singular values of $X$ as $\sigma_1 \ge \sigma_2 \ge \dots$ and let $p_i = \sigma_i / \sum_j \sigma_j$. Then
 #
 # $$
-# \mathrm{eRank}(X) = \exp\Big(-\sum_i p_i \ln p_i\Big) \in [1, \min(S, H)] .
+# \begin{aligned}
+# \mathrm{eRank}(X) &= \exp\Big(-\sum_i p_i \ln p_i\Big) \\
+# &\in [1, \min(S, H)] .
+# \end{aligned}
 # $$ (eq-erank)
 #
 # :::{margin}
@@ -188,23 +211,13 @@ report.say("erank_peak_site", float(_peak["site"]))
 # %% tags=["hide-input"]
 norms = stats.summary(rows, ["module", "layer"], "norm_ratio")
 _fig, _ax = plt.subplots(figsize=(5.2, 2.9))
-for _name, _label in (("attn", "attention"), ("ffn", "FFN")):
-    _part = norms[norms["module"] == _name]
-    _ax.errorbar(
-        _part["layer"],
-        _part["mean"],
-        [_part["mean"] - _part["low"], _part["high"] - _part["mean"]],
-        marker="o",
-        ms=4,
-        capsize=3,
-        label=_label,
-    )
-_ax.set(xlabel="layer", ylabel="norm of update / norm of stream", ylim=(0, None))
+drawing.curves(_ax, norms, "layer", "module", {"attn": "attention", "ffn": "FFN"})
+_ax.set(xlabel="layer", ylabel="relative norm of update", ylim=(0, None))
 _ax.legend()
 report.figure(
     _fig,
     "norm",
-    "Frobenius norm of each module's update relative to the stream it is added to, layer by layer, with 95 % intervals.",
+    "Frobenius norm of each module's update relative to the stream it is added to, layer by layer, with 95 % bands.",
     "Two lines, attention and FFN, of the relative norm of their updates against the layer.",
     data=norms,
 )
@@ -259,6 +272,7 @@ used = "less than a fifth" if _highest < 1 / 5 else "about a half" if _highest <
 teach.check_reading("share-of-directions", used, profile.assign(tokens=rows["tokens"].mean()))
 
 # %% [markdown]
+# (rq1-exercise-2)=
 # ### Exercise 2: write the effective rank
 #
 # *Objective:* turn a formula into code and know what it ignores · *Minutes:* 10 · *Difficulty:* medium
@@ -288,6 +302,7 @@ def my_erank(X):
 teach.check_effective_rank(my_erank)
 
 # %% [markdown]
+# (rq1-exercise-3)=
 # ### Exercise 3: change the stream and predict
 #
 # *Objective:* tell which changes complexity sees · *Minutes:* 8 · *Difficulty:* medium

@@ -18,13 +18,16 @@
 #
 # ## The measure
 #
-# For an update $X \to X' = X + \Delta X$, with the projectors $P_C, P_R$ of $X$ and the effective rank {eq}`eq-erank`,
+# For an update $X \to X' = X + \Delta X$, with the projectors of $X$, $P_C$ on its columns (combinations of tokens) and $P_R$ on
+# its rows (directions), and the effective rank {eq}`eq-erank`,
 #
 # $$
-# \mathrm{RID}(X' \mid X) =
-# \underbrace{\frac{|\mathrm{eRank}(X') - \mathrm{eRank}(X)|}{\min(S, H)}}_{\Delta S}
-# + \underbrace{\frac{\lVert (I - P_C) X' \rVert_F}{2 \lVert X' \rVert_F}}_{\Delta D,\ \text{column}}
-# + \underbrace{\frac{\lVert X' (I - P_R) \rVert_F}{2 \lVert X' \rVert_F}}_{\Delta D,\ \text{row}} .
+# \begin{aligned}
+# \mathrm{RID} &= \Delta S + \Delta D_C + \Delta D_R, \\
+# \Delta S &= \frac{|\mathrm{eRank}(X') - \mathrm{eRank}(X)|}{\min(S, H)}, \\
+# \Delta D_C &= \frac{\lVert (I - P_C) X' \rVert_F}{2 \lVert X' \rVert_F}, \\
+# \Delta D_R &= \frac{\lVert X' (I - P_R) \rVert_F}{2 \lVert X' \rVert_F} .
+# \end{aligned}
 # $$ (eq-rid)
 #
 # :::{margin}
@@ -39,6 +42,7 @@
 # - **ε(RoPE)**: the RID between the stream with and without rotary position encoding in this layer's attention, the
 #   tolerance below which the paper speaks of no innovation.
 #
+# (rq2-prediction)=
 # ## Your prediction
 #
 # Order four numbers before you look: RID of attention, of the FFN, of Noise Δ, and ε(RoPE).
@@ -59,7 +63,7 @@ report.style()
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lostlib import results, stats
+from lostlib import drawing, results, stats
 
 # %% [markdown]
 # ## Minimal code
@@ -107,31 +111,24 @@ report.say("n_rid", rows["item"].nunique())
 
 _fig, _ax = plt.subplots(figsize=(5.2, 3.0))
 _y = range(len(overall))
-_ax.barh(
-    _y,
-    overall["mean"],
-    xerr=[overall["mean"] - overall["low"], overall["high"] - overall["mean"]],
-    capsize=3,
-    color="#0072B2",
-    label=model,
-)
+drawing.points(_ax, _y, overall, lying=True, label=model)
 _ax.plot(
     [report.published(PUBLISHED[k]).value for k in overall["kind"]],
     _y,
     "D",
-    color="#D55E00",
+    color="C1",
     ms=6,
     label="paper, mean of its models",
 )
 _ax.set(yticks=_y, yticklabels=overall["kind"], xlabel="RID, mean over layers", xlim=(0, None))
 _ax.invert_yaxis()
-_ax.legend(loc="lower right")
+drawing.legend_below(_fig, [_ax], ncols=2)
 report.figure(
     _fig,
     "rid",
     f"RID of the two modules and of the controls in {model} on {benchmark} ({rows['item'].nunique()} items, 95 % intervals), "
     "and the published values.",
-    "Bars of the mean RID of attention, FFN, Noise Δ, Noise QKV and the RoPE tolerance; diamonds mark the published values.",
+    "Points with intervals for the mean RID of attention, FFN, Noise Δ, Noise QKV and the RoPE tolerance; diamonds mark the published values.",
     data=overall.assign(published=[report.published(PUBLISHED[k]).value for k in overall["kind"]]),
 )
 
@@ -178,14 +175,14 @@ parts = (
 )
 _fig, _ax = plt.subplots(figsize=(5.2, 3.0))
 _left = pd.Series(0.0, index=parts.index)
-for _name, _color, _hatch in zip(PARTS, ("#0072B2", "#E69F00", "#009E73"), ("", "//", ".."), strict=True):
+for _name, _color, _hatch in zip(PARTS, ("C0", "C1", "C2"), ("", "//", ".."), strict=True):
     _ax.barh(
         range(len(parts)), parts[_name], left=_left, color=_color, hatch=_hatch, edgecolor="white", label=PARTS[_name]
     )
     _left = _left + parts[_name]
 _ax.set(yticks=range(len(parts)), yticklabels=parts.index, xlabel="RID, mean over layers")
 _ax.invert_yaxis()
-_ax.legend(loc="lower right")
+drawing.legend_below(_fig, [_ax], ncols=2)
 report.figure(
     _fig,
     "parts",
@@ -197,12 +194,9 @@ report.figure(
 # %% tags=["hide-input"]
 layers = stats.summary(rows, ["kind", "layer"], "rid")
 _fig, _ax = plt.subplots()
-for _kind, _marker in zip(PUBLISHED, "osD^v", strict=True):
-    _part = layers[layers["kind"] == _kind]
-    _ax.plot(_part["layer"], _part["mean"], marker=_marker, ms=4, label=_kind)
-    _ax.fill_between(_part["layer"], _part["low"], _part["high"], alpha=0.2, lw=0)
+drawing.curves(_ax, layers, "layer", "kind", list(PUBLISHED))
 _ax.set(xlabel="layer", ylabel="RID", ylim=(0, None))
-_ax.legend(ncols=2, fontsize=8)
+drawing.legend_below(_fig, [_ax], ncols=3)
 report.figure(
     _fig,
     "rid-layers",
@@ -213,13 +207,13 @@ report.figure(
 _deep = stats.summary(rows[rows["layer"] > 0], ["kind"], "rid").set_index("kind")[["mean", "low", "high"]]
 report.say("rid_attn_deep", *_deep.loc["attention"])
 report.say("rid_ffn_deep", *_deep.loc["FFN"])
-_column = rows[(rows["kind"] == "attention")].groupby("layer")["delta_d_column"].mean()
-report.say("column_first", _column.iloc[0])
-report.say("column_rest", _column.iloc[1:].max())
+_column = stats.summary(rows[rows["kind"] == "attention"], ["layer"], "delta_d_column")[["mean", "low", "high"]]
+report.say("column_first", *_column.iloc[0])
+report.say("column_rest", _column["mean"].iloc[1:].max())
 
 # %% [markdown]
 # The first layer is special. Its input holds the bare embeddings, in which equal words are equal rows, so tokens can
-# become distinguishable for the first time: the column part of attention's RID is {num}`column_first:.3f` there and at most
+# become distinguishable for the first time: the column part of attention's RID is {num}`column_first:.3f:ci` there and at most
 # {num}`column_rest:.1g` in any later layer. Without the first layer the means are {num}`rid_attn_deep:.3f:ci` for attention and
 # {num}`rid_ffn_deep:.3f:ci` for the FFN.
 #
@@ -243,22 +237,10 @@ for _rule in RULES:
     report.say(f"ffn_minus_attn_{_rule.replace('energy=0.', 'energy_')}", _gap)
 rules = pd.concat(_by_rule)
 _fig, _ax = plt.subplots()
-for _k, _kind in enumerate(PUBLISHED):
-    _part = rules[rules["kind"] == _kind].set_index("rule").loc[list(RULES)]
-    _x = [i + (_k - 2) * 0.12 for i in range(len(RULES))]
-    _ax.errorbar(
-        _x,
-        _part["mean"],
-        [_part["mean"] - _part["low"], _part["high"] - _part["mean"]],
-        fmt="osD^v"[_k],
-        ms=5,
-        capsize=2,
-        label=_kind,
-    )
-_ax.set(xticks=range(len(RULES)), ylabel="RID, mean over layers", ylim=(0, None))
-_ax.set_xticklabels(RULES, fontsize=8)
-_ax.legend(ncols=3, fontsize=8, loc="upper left")
-_ax.margins(y=0.25)
+drawing.groups(_ax, rules, "rule", "kind", list(PUBLISHED))
+_ax.set(ylabel="RID, mean over layers", ylim=(0, None))
+_ax.tick_params("x", rotation=20)
+drawing.legend_below(_fig, [_ax], ncols=3)
 report.figure(
     _fig,
     "rules",
@@ -365,6 +347,7 @@ def my_noise(update, seed):
 teach.check_noise_update(my_noise)
 
 # %% [markdown]
+# (rq2-exercise-3)=
 # ### Exercise 3: write RID
 #
 # *Objective:* implement a definition with two projectors · *Minutes:* 20 · *Difficulty:* hard

@@ -48,6 +48,7 @@
 # theorem they cannot differ by more than $\ln 2$, {num}`ln2:.3f` nats or one bit. So no unit of this definition produces the published
 # magnitudes, and we compare **sign and order** with the paper, magnitudes only among ourselves.
 #
+# (rq3-prediction)=
 # ## Your prediction
 #
 # We replace the attention weights on all image tokens, in every layer and head, by noise; each row keeps its total mass on
@@ -78,7 +79,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from lostlib import explore, results, stats
+from lostlib import drawing, explore, results, stats
 from lostlib.benchmarks import load_benchmark
 
 # %% [markdown]
@@ -111,20 +112,16 @@ rows = rows.assign(kind=[KINDS[pair] for pair in zip(rows["module"], rows["contr
 overall = stats.summary(rows, ["kind"], ["rid", "mixig"])
 mixig = overall[overall["value"] == "mixig"].set_index("kind").loc[list(KEYS)]
 rid = overall[overall["value"] == "rid"].set_index("kind").loc[list(KEYS)]
-for _kind, _key in KEYS.items():
-    report.say(f"mixig_{_key}", *mixig.loc[_kind, ["mean", "low", "high"]])
+_mixes = {k: report.say(f"mixig_{key}", *mixig.loc[k, ["mean", "low", "high"]]) for k, key in KEYS.items()}
 report.say("ln2", math.log(2))
 report.say("published_span", report.published("mixig_attn").value - report.published("mixig_noise_delta").value)
 
 layers = stats.summary(rows, ["kind", "layer"], "mixig")
 _fig, _ax = plt.subplots()
-for _kind, _marker in zip(KEYS, "osD^", strict=True):
-    _part = layers[layers["kind"] == _kind]
-    _ax.plot(_part["layer"], _part["mean"], marker=_marker, ms=4, label=_kind)
-    _ax.fill_between(_part["layer"], _part["low"], _part["high"], alpha=0.2, lw=0)
+drawing.curves(_ax, layers, "layer", "kind", list(KEYS))
 _ax.axhline(0, color="black", lw=0.8)
 _ax.set(xlabel="layer", ylabel="MixIG (nats)")
-_ax.legend(ncols=2, fontsize=8)
+drawing.legend_below(_fig, [_ax], ncols=2)
 report.figure(
     _fig,
     "mixig",
@@ -135,14 +132,14 @@ report.figure(
 
 # %% tags=["hide-input"]
 _fig, _ax = plt.subplots(figsize=(5.2, 3.6))
-for _kind, _marker in zip(KEYS, "osD^", strict=True):
+for _kind, _marker in zip(KEYS, drawing.MARKERS, strict=False):
     _x, _y = rid.loc[_kind], mixig.loc[_kind]
     _ax.errorbar(
         _x["mean"], _y["mean"],
         xerr=[[_x["mean"] - _x["low"]], [_x["high"] - _x["mean"]]], yerr=[[_y["mean"] - _y["low"]], [_y["high"] - _y["mean"]]],
         fmt=_marker, ms=7, capsize=3,
     )  # fmt: skip
-    _ax.annotate(_kind, (_x["mean"], _y["mean"]), xytext=(6, 6), textcoords="offset points", fontsize=9)
+    _ax.annotate(_kind, (_x["mean"], _y["mean"]), xytext=(6, 6), textcoords="offset points")
 _ax.axhline(0, color="black", lw=0.8)
 _ax.set(xlabel="RID (innovation)", ylabel="MixIG in nats (reconfiguration)", xlim=(0, None))
 _ax.margins(0.2)
@@ -166,7 +163,7 @@ report.say("ffn_mixes_in", (_signs.loc["FFN", "low"] > 0).sum())
 report.verdict(
     "C3: Attention mixes tokens, the FFN does not",
     f"MixIG {report.published('mixig_attn').value:+} against {report.published('mixig_ffn').value:+}",
-    f"attention {_attn_mix['mean']:+.4f}, FFN {mixig.loc['FFN', 'mean']:+.4f}, difference {attn_over_ffn:+.4f} nats",
+    f"attention {_mixes['attention']:+.4f}, FFN {_mixes['FFN']:+.4f}, difference {attn_over_ffn:+.4f} nats",
     "holds" if _attn_mix["low"] > 0 and _c3.low > 0 else "opposite" if _c3.high < 0 else "does not hold",
     "By sign and order: attention's MixIG above zero and above the FFN's.",
 )
@@ -190,6 +187,7 @@ for _claim, _kind, _key in (("C4", "Noise Δ", "noise_delta"), ("C5", "Noise QKV
 # zero, in {num}`attn_unmixes_in:d` of {num}`n_layers:d` layers, and the FFN mixes in {num}`ffn_mixes_in:d`. A rule that asked for the
 # sign in every layer would not call this a success, and the means are small against what the bound allows.
 #
+# (rq3-replacing)=
 # ## Replacing the weights
 #
 # :::{margin}
@@ -286,32 +284,24 @@ for _name in _names:
         report.say(f"sap_{_slug[_name]}_{_key}", *_of.loc[_label, ["accuracy", "low", "high"]])
         report.say(f"change_{_slug[_name]}_{_key}", *_of.loc[_label, ["change", "change_low", "change_high"]])
 
-_fig, _axes = plt.subplots(1, len(_names), figsize=(5.2, 4.2), sharey=True, squeeze=False)
-for _ax, _name in zip(_axes[0], _names, strict=True):
-    _of = sap[(sap["benchmark"] == _name) & (sap["run"] != "baseline")]
-    _ax.axvline(0, color="black", lw=0.8)
-    _ax.errorbar(
-        _of["change"],
-        range(len(_of)),
-        xerr=[_of["change"] - _of["change_low"], _of["change_high"] - _of["change"]],
-        fmt="o",
-        ms=4,
-        capsize=2,
-    )
-    _ax.set_title(
-        f"{_name}\n{'baseline' if measurable[_name] else 'at chance:'} {sap[(sap['benchmark'] == _name) & (sap['run'] == 'baseline')]['accuracy'].iloc[0]:.2f}",
-        fontsize=8,
-    )
-    _ax.set(yticks=range(len(_of)), yticklabels=_of["run"], xlim=(-1.05, 0.15))
-    _ax.tick_params(labelsize=8)
-_axes[0][0].invert_yaxis()
-_fig.supxlabel("change of accuracy", fontsize=9)
+_fig, _ax = plt.subplots(figsize=(5.2, 6))
+_changes = (
+    sap.dropna(subset="change")
+    .drop(columns=["low", "high"])
+    .rename(columns={"change_low": "low", "change_high": "high"})
+)
+_before = sap[sap["run"] == "baseline"].set_index("benchmark")["accuracy"]
+_named = {n: f"{n}, {'baseline' if measurable[n] else 'at chance:'} {_before[n]:.2f}" for n in _names}
+_ax.axvline(0, color="black", lw=0.8)
+drawing.groups(_ax, _changes, "run", "benchmark", _named, "change", lying=True)
+_ax.set(xlabel="change of accuracy", xlim=(-1.05, 0.15))
+drawing.legend_below(_fig, [_ax], ncols=1)
 report.figure(
     _fig,
     "sap",
     f"Change of accuracy of {model} when attention weights are replaced, paired over {n_items} items a benchmark, 95 % "
     f"intervals; gaussian weights on visual keys are the mean over {seeds} seeds.",
-    "Forest plot: one panel a benchmark, one line an intervention, a point with its interval for the change of accuracy.",
+    "Forest plot: one line an intervention, in it a point with its interval for the change of accuracy on each benchmark.",
     data=sap,
 )
 
@@ -390,24 +380,21 @@ if scenes:
 _cells = []
 for _name in _names:
     for _label, _frame in [("baseline", baseline[_name]), *((label, after[_name, label]) for label in RUNS)]:
-        _means = _frame.groupby("group")["correct"].mean()
-        _cells += [
-            {"question": f"{_name.removeprefix('mini-')}: {g}", "run": _label, "accuracy": v} for g, v in _means.items()
-        ]
-groups = pd.DataFrame(_cells)
+        for _group, _part in _frame.groupby("group"):
+            _mean = stats.mean(_part["correct"], _part["cluster"])._asdict()
+            _cells.append({"question": f"{_name.removeprefix('mini-')}: {_group}", "run": _label, **_mean})
+groups = pd.DataFrame(_cells).rename(columns={"value": "accuracy"})
 _wide = groups.pivot(index="question", columns="run", values="accuracy")[["baseline", *RUNS]]
 _wide = _wide.loc[list(dict.fromkeys(groups["question"]))]
-_fig, _ax = plt.subplots(figsize=(5.6, 4.4))
-sns.heatmap(
-    _wide.T, annot=True, fmt=".2f", cmap="cividis", vmin=0, vmax=1, cbar=False, annot_kws={"fontsize": 6.5}, ax=_ax
-)
+_fig, _ax = plt.subplots(figsize=(5.2, 6))
+sns.heatmap(100 * _wide.T, annot=True, fmt=".0f", cmap="cividis", vmin=0, vmax=100, cbar=False, ax=_ax)
 _ax.set(xlabel="", ylabel="")
-_ax.tick_params(labelsize=7)
-plt.setp(_ax.get_xticklabels(), rotation=35, ha="right")
+plt.setp(_ax.get_xticklabels(), rotation=90)
 report.figure(
     _fig,
     "groups",
-    "Accuracy by kind of question (columns) and intervention (rows).",
+    "Accuracy in percent by kind of question (columns) and intervention (rows). The 95 % intervals are in the data; the ends of the "
+    f"widest lie {50 * (groups['high'] - groups['low']).max():.0f} points from its middle.",
     "Heat map of accuracy with the value in each cell.",
     data=groups,
 )
@@ -449,13 +436,13 @@ if "mini-mathvista" in _names:
     text_change = report.say("sums_text_change", _c9)
     visual_change = report.say("sums_visual_change", _vis)
     report.say("sums_base", stats.mean(_sums[1][_is_sum]["correct"]))
-    _text = sap[sap["run"] == "text: gaussian"].set_index("benchmark")["change"].drop("mini-mathvista")
-    _text = _text[[n for n in _text.index if measurable[n]]]  # what the same noise costs where one has to look
+    _text = sap[sap["run"] == "text: gaussian"].set_index("benchmark")[["change", "change_low", "change_high"]]
+    _text = _text.loc[[n for n in _able if n != "mini-mathvista"]]  # what the same noise costs where one has to look
     report.verdict(
         "C9: Text-heavy work needs attention on text",
         "qualitative",
         f"sums: {text_change:+.3f} with noise on text keys, {visual_change:+.3f} with noise on visual keys; noise on text keys elsewhere: "
-        + ", ".join(f"{n} {v:+.3f}" for n, v in _text.items()),
+        + ", ".join(f"{row.Index} {report.Number('', *row[1:]):+.3f}" for row in _text.itertuples()),
         "holds" if _c9.high < 0 and _c9.high < _vis.low else "does not hold",
         "Holds when noise on text keys costs accuracy on sums, and more than noise on visual keys does. That it costs less on picture "
         "tasks is not part of the claim, and would have to be for sums to be special.",
@@ -474,7 +461,7 @@ if "mini-mathvista" in _names:
 # In large models nobody knows which image tokens *should* be attended. Here we do. {numref}`fig-looks` shows the simplest
 # reading, the last token averaged over heads. On mini-pope it finds what it is asked for: at best
 # {num}`looks_pope:.3f:ci` of its attention lies on the patches that decide the answer, where an even spread over the image would
-# give them {num}`even_pope:.3f`. On mini-realworldqa it is {num}`looks_realworldqa:.3f:ci` against {num}`even_realworldqa:.3f`, in a
+# give them {num}`even_pope:.3f:ci`. On mini-realworldqa it is {num}`looks_realworldqa:.3f:ci` against {num}`even_realworldqa:.3f:ci`, in a
 # model that answers these questions and that shuffling the same weights ruins. So the picture explains the one and not the
 # other. Does it explain the one?
 
@@ -488,34 +475,20 @@ for _name in _names:
     if _means.loc["relevant", "mean"].notna().any():  # only a made world knows which patches decide
         _best = _means.loc["relevant", "mean"].idxmax()
         report.say(f"looks_{_slug[_name]}", *_means.loc[("relevant", _best), ["mean", "low", "high"]])
-        report.say(f"even_{_slug[_name]}", _means.loc[("expected", _best), "mean"])
+        report.say(f"even_{_slug[_name]}", *_means.loc[("expected", _best), ["mean", "low", "high"]])
 looks = pd.concat(_looks)
-_fig, _axes = plt.subplots(1, len(_names), figsize=(5.2, 2.7), sharey=True, squeeze=False)
+LOOKS = {"relevant": "on the relevant patches", "expected": "if spread evenly", "visual": "on all patches"}
+_fig, _axes = plt.subplots(1, len(_names), figsize=(5.2, 3.2), sharey=True, squeeze=False)
 for _ax, _name in zip(_axes[0], _names, strict=True):
-    for _value, _label, _style in (
-        ("relevant", "on the relevant patches", "o-"),
-        ("expected", "if spread evenly", "s--"),
-        ("visual", "on all patches", "^:"),
-    ):
-        _part = looks[(looks["benchmark"] == _name) & (looks["value"] == _value)]
-        _ax.errorbar(
-            _part["layer"],
-            _part["mean"],
-            [_part["mean"] - _part["low"], _part["high"] - _part["mean"]],
-            fmt=_style,
-            ms=4,
-            capsize=2,
-            label=_label,
-        )
-    _ax.set_title(_name, fontsize=8)
-    _ax.set(xlabel="layer", ylim=(0, None))
+    drawing.curves(_ax, looks[looks["benchmark"] == _name], "layer", "value", LOOKS)
+    _ax.set(title=_name, xlabel="layer", ylim=(0, None))
 _axes[0][0].set_ylabel("attention mass")
-_fig.legend(*_axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+drawing.legend_below(_fig, _axes[0], ncols=2)
 report.figure(
     _fig,
     "looks",
     "Attention of the last prompt token, from which the answer is read, averaged over heads: mass on the image patches that "
-    "decide the answer, what these would get if the image's mass were spread evenly, and mass on the whole image.",
+    "decide the answer, what these would get if the image's mass were spread evenly, and mass on the whole image; 95 % bands.",
     "Three lines of attention mass against the layer, one panel a benchmark.",
     data=looks,
 )
@@ -589,22 +562,25 @@ for _name in _names:
             report.say(f"where_{_slug[_name]}_upper", _upper or _all)
 where = pd.DataFrame(_lines)
 report.say("upper_layer", _bands[len(_bands) // 2][0])
-_fig, _axes = plt.subplots(1, len(_names), figsize=(5.2, 2.7), sharey=True, squeeze=False)
+_fig, _axes = plt.subplots(1, len(_names), figsize=(5.2, 3.2), sharey=True, squeeze=False)
 for _ax, _name in zip(_axes[0], _names, strict=True):
-    for _kind, _style in (("this layer alone", "o-"), ("this layer and all above", "s--")):
-        _part = where[(where["benchmark"] == _name) & (where["kind"] == _kind)]
-        _error = [_part["value"] - _part["low"], _part["high"] - _part["value"]]
-        _ax.errorbar(_part["layer"], _part["value"], _error, fmt=_style, ms=4, capsize=2, label=_kind)
+    drawing.curves(
+        _ax,
+        where[where["benchmark"] == _name],
+        "layer",
+        "kind",
+        ["this layer alone", "this layer and all above"],
+        "value",
+    )
     _ax.axhline(0, color="black", lw=0.8)
-    _ax.set_title(_name, fontsize=8)
-    _ax.set(xlabel="layer")
+    _ax.set(title=_name, xlabel="layer")
 _axes[0][0].set_ylabel("change of accuracy")
-_fig.legend(*_axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
+drawing.legend_below(_fig, _axes[0], ncols=2)
 report.figure(
     _fig,
     "where",
     f"Change of accuracy when the weights on image tokens are shuffled in one layer, or in it and all above; {_few} items a "
-    "benchmark, paired, 95 % intervals.",
+    "benchmark, paired, 95 % bands.",
     "Two lines of change of accuracy against the layer, one panel a benchmark.",
     data=where,
 )
@@ -634,6 +610,7 @@ report.table(
 # attention looks in the image, because the looking is done. Counting goes on. A replacement in *all* layers costs nothing only
 # in a model in which *no* layer has to look.
 #
+# (rq3-fool)=
 # ## What could fool us
 #
 # - **Noise is off the training distribution.** A model may fail because rows look unlike anything it has seen, not because
@@ -707,6 +684,7 @@ def my_tme(X):
 teach.check_token_mixing_entropy(my_tme)
 
 # %% [markdown]
+# (rq3-exercise-3)=
 # ### Exercise 3: shuffle a part and predict
 #
 # *Objective:* use an intervention to say where a choice is needed · *Minutes:* 6 · *Difficulty:* medium
@@ -734,6 +712,7 @@ predictions = {"lower": "falls", "upper": "stays", "last": "stays", "text": "fal
 teach.check_predictions("layers", predictions)
 
 # %% [markdown]
+# (rq3-exercise-4)=
 # ### Exercise 4: write your own attention
 #
 # *Objective:* replace attention and keep everything else · *Minutes:* 15 · *Difficulty:* hard
@@ -766,6 +745,7 @@ def my_attention(weights, block):
 teach.try_attention_replacement(my_attention)
 
 # %% [markdown]
+# (rq3-exercise-5)=
 # ### Exercise 5: what follows?
 #
 # *Objective:* say no more than a run shows · *Minutes:* 5 · *Difficulty:* medium

@@ -20,11 +20,18 @@
 #
 # ## What a sink is
 #
+# :::{margin}
+# **Energy** of a token: the sum of its squared entries. Its share in one dimension says how much of the token is there.
+# :::
+#
 # A language model has a few **sink dimensions** $\mathcal D$, coordinates of the residual stream in which its first token is
 # huge. The **sink value** of a token with residual stream $x \in \mathbb R^H$ says how far these stand out,
 #
 # $$
-# \phi(x) = \max_{d \in \mathcal D} \frac{|x_d|}{\sqrt{\tfrac1H \sum_{d'} x_{d'}^2}} \;\le\; \sqrt H ,
+# \begin{aligned}
+# \phi(x) &= \max_{d \in \mathcal D} \frac{|x_d|}{\sqrt{\tfrac1H \sum_{d'} x_{d'}^2}} \\
+# &\le \sqrt H ,
+# \end{aligned}
 # $$ (eq-phi)
 #
 # and a token is a **sink** of a layer when the stream that enters the layer has $\phi \ge \tau$. The paper takes $\tau = 20$.
@@ -91,7 +98,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from lostlib import results, stats, zoo
+from lostlib import drawing, results, stats, zoo
 from lostlib.benchmarks import load_benchmark
 
 # %% [markdown]
@@ -130,17 +137,19 @@ def _obtain(experiment, n, of=model, on=benchmark, **more):
 
 _n_tokens = min(n_items, 120)
 tokens = {name: _obtain("sinks", _n_tokens, name, tau=_tau) for name in _models}
-_lines = []
+_lines, _firsts = [], {}
 for _name, _rows in tokens.items():
     _visual = _rows[_rows["kind"] == "visual"]
     _size = _rows["phi"].pow(2).sum() / _rows["share"].sum()  # H
     _count = _visual.groupby(["cluster", "item", "layer"])["sink"].sum().reset_index()
     _most = _count.groupby("layer")["sink"].mean().idxmax()
     _mean = stats.mean(*(_count[_count["layer"] == _most][c] for c in ("sink", "cluster")))
+    _first_token = stats.summary(_rows[_rows["token"] == 0], ["layer"], "share")
+    _firsts[_name] = _first_token.loc[_first_token["mean"].idxmax(), ["mean", "low", "high"]]
     _lines.append(
         {
             "model": _name,
-            "first token": _rows[_rows["token"] == 0].groupby("layer")["share"].mean().max(),
+            "first token": _first_token["mean"].max(),
             "visual sinks": _mean,
             "of": int(_visual.groupby(["item", "layer"]).size().max()),
             "in layer": _most,
@@ -155,12 +164,12 @@ has_sinks = counted.value > 0
 crowded = counted.value > 0.2 * census.loc[model, "of"]
 report.say("sinks_a_picture", counted)
 report.say("visual_tokens", census.loc[model, "of"])
-report.say("share_first", census.loc[model, "first token"])
+report.say("share_first", *_firsts[model])
 report.say("sinks_hidden", round(math.sqrt(_size) ** 2))
 report.say("tau_phi", math.sqrt(float(tau.rstrip("%")) / 100 * _size) if "%" in tau else float(tau))
 if compare in census.index:
-    report.say("sinks_a_picture_compared", census.loc[compare, "visual sinks"].value)
-    report.say("first_compared", census.loc[compare, "first token"])
+    report.say("sinks_a_picture_compared", census.loc[compare, "visual sinks"])
+    report.say("first_compared", *_firsts[compare])
     report.say("any_compared", census.loc[compare, "any dimension"])
 report.table(
     census.assign(**{"visual sinks": [f"{report.Number('', *e):.2f}" for e in census["visual sinks"]]}),
@@ -175,10 +184,10 @@ if not has_sinks:
     print(f"{model} has no visual sinks at tau = {tau}: what follows is about tokens that are not there, and says so.")
 
 # %% [markdown]
-# The ordinary mini model has {num}`sinks_a_picture_compared:.0f` visual sinks, and its first token keeps no more than
-# {num}`first_compared:.3f` of its energy in one dimension. What large models grow in a long training, an hour on coloured
+# The ordinary mini model has {num}`sinks_a_picture_compared:.2f:ci` visual sinks a picture, and its first token keeps no more than
+# {num}`first_compared:.3f:ci` of its energy in one dimension. What large models grow in a long training, an hour on coloured
 # shapes does not bring forth. In the planted model the finder gets the planted dimensions back, the first
-# token holds {num}`share_first:.2f` of its energy in one of them, and there are {num}`sinks_a_picture:.2f:ci` sinks among {num}`visual_tokens:d` visual tokens.
+# token holds {num}`share_first:.2f:ci` of its energy in one of them, and there are {num}`sinks_a_picture:.2f:ci` sinks among {num}`visual_tokens:d` visual tokens.
 #
 # Mind the column *any dimension*. In the ordinary model, the median image token holds {num}`any_compared:.2f` of its energy in
 # one coordinate, the same in all of them: the projector's signature. Take the maximum over *all* dimensions instead
@@ -186,7 +195,7 @@ if not has_sinks:
 
 # %% tags=["hide-input"]
 _fig, _axes = plt.subplots(1, len(_models), figsize=(5.2, 3.1), sharey=True, sharex=True, squeeze=False)
-_shown = {"background": ("o", 0), "object": ("s", 2), "relevant": ("^", 1), "place unknown": ("o", 6)}
+_shown = {"background": ("o", 0), "object": ("s", 2), "relevant": ("^", 1), "place unknown": ("o", 4)}
 for _ax, _name in zip(_axes[0], _models, strict=True):
     _rows = tokens[_name]
     _part = _rows[(_rows["kind"] == "visual") & (_rows["layer"] == onset)]
@@ -206,14 +215,11 @@ for _ax, _name in zip(_axes[0], _models, strict=True):
             )
     _ax.axvline(float(tau.rstrip("%")) / 100 if "%" in tau else float(tau) ** 2 / _size, color="black", lw=0.8, ls="--")
     _ax.set(xscale="log", yscale="log", xlabel="share of energy")
-    _ax.set_title(_name, fontsize=8)
+    _ax.set_title(_name)
 _axes[0][0].set_ylabel("attention of text tokens")
-_handles = {label: handle for ax in _axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-_legend = _fig.legend(
-    _handles.values(), _handles.keys(), loc="outside lower center", ncols=4, fontsize=8, markerscale=2
-)
-for _handle in _legend.legend_handles:
-    _handle.set_alpha(1)
+drawing.legend_below(_fig, _axes[0], ncols=3)
+for _handle in _fig.legends[0].legend_handles:
+    _handle.set(alpha=1, sizes=[30])
 report.figure(
     _fig,
     "phi",
@@ -276,34 +282,24 @@ if len(_both):
         )
 facts = pd.DataFrame(lines, columns=["what", "value", "low", "high"])
 
-_fig, (_ax, _other) = plt.subplots(1, 2, figsize=(5.2, 2.8))
-for _name, _style in zip(_models, ("s--", "o-"), strict=False):
+_fig, (_ax, _other) = plt.subplots(1, 2, figsize=(5.2, 3.6))
+_counts = []
+for _name in _models:
     _rows = tokens[_name]
     _count = _rows[_rows["kind"] == "visual"].groupby(["cluster", "item", "layer"])["sink"].sum().reset_index()
-    _line = stats.summary(_count, ["layer"], "sink")
-    _ax.errorbar(
-        _line["layer"],
-        _line["mean"],
-        [_line["mean"] - _line["low"], _line["high"] - _line["mean"]],
-        fmt=_style,
-        ms=4,
-        capsize=2,
-        label=_name,
-    )
+    _counts.append(stats.summary(_count, ["layer"], "sink").assign(model=_name))
+drawing.curves(_ax, pd.concat(_counts), "layer", "model", _models)
 _ax.set(xlabel="layer", ylabel="visual sinks a picture")
-_ax.legend(fontsize=7)
-_line = _per.groupby(["layer", "sink"])["attention"].mean().unstack("sink")
-for _sink, _style, _label in ((1.0, "o-", "a sink"), (0.0, "s--", "another visual token")):
-    if _sink in _line:
-        _other.plot(_line.index, _line[_sink], _style, ms=4, label=_label)
-_first = tokens[model][tokens[model]["token"] == 0].groupby("layer")["attention"].mean()
-_other.plot(_first.index, _first, "^:", ms=4, label="the first token")
+_first = tokens[model][tokens[model]["token"] == 0].assign(on="the first token")
+_on = pd.concat([_per.assign(on=np.where(_per["sink"] > 0, "a sink", "another visual token")), _first])
+drawing.curves(_other, stats.summary(_on, ["layer", "on"], "attention"), "layer", "on", sorted(set(_on["on"])))
 _other.set(xlabel="layer", ylabel="attention on", yscale="log")
-_other.legend(fontsize=7)
+for _each in (_ax, _other):
+    _each.legend(loc="lower center", bbox_to_anchor=(0.5, 1))
 report.figure(
     _fig,
     "sink-layers",
-    f"Left: visual sinks a picture by layer, 95 % intervals over pictures. Right: attention that one token gets in {model}, mean over heads and text tokens.",
+    f"Left: visual sinks a picture by layer. Right: attention that one token gets in {model}, mean over heads and text tokens. 95 % bands over pictures.",
     "Two panels over the layer: the number of visual sinks, and the attention on a sink, on another visual token and on the first token.",
     data=by_layer,
 )  # fmt: skip
@@ -334,7 +330,7 @@ _high = len(_both) > 0 and stats.ratio(_both["attention", 1.0], _both["attention
 report.verdict(
     "C10: A few visual tokens with massive activations draw high attention",
     f"{report.published('sink_count_max').value} of 576 visual tokens (LLaVA-1.5-7B), phi {report.published('sink_phi_visual_sink').value} against {report.published('sink_phi_visual_relevant').value}",
-    f"{_judged}: {_e.value:.1f} of {census.loc[_judged, 'of']} visual tokens" + (f"; {model}, planted: {counted.value:.1f}" if _judged != model else ""),
+    f"{_judged}: {report.Number('', *_e):.2f} of {census.loc[_judged, 'of']} visual tokens" + (f"; {model}, planted: {report.Number('', *counted):.2f}" if _judged != model else ""),
     "does not hold" if _e.value == 0 or (_judged == model and (crowded or not _high)) else "holds",
     "Holds when there are visual sinks, no more than a fifth of the visual tokens, and they get more attention than the others. "
     + ("A model in which sinks were planted cannot decide this; the one it was made from does." if _judged != model else ""),
@@ -386,7 +382,7 @@ if _square:
             _ax = _axes[2 * _block + _row][_column]
             _ax.axis("on")
             _overlay(_ax, _part, _without)
-            _ax.set_title(f"layer {_layer}, {'without sinks' if _without else 'all'}", fontsize=9)
+            _ax.set_title("without sinks" if _without else f"layer {_layer}")
     report.figure(
         _fig,
         "sinkmaps",
@@ -402,7 +398,7 @@ if _square:
     )
     _few = _heads[:8]
     _fig, _axes = plt.subplots(
-        math.ceil(len(_few) / 2), min(2, len(_few)), figsize=(4.2, 2.2 * math.ceil(len(_few) / 2)), squeeze=False
+        math.ceil(len(_few) / 2), min(2, len(_few)), figsize=(5.2, 2.7 * math.ceil(len(_few) / 2)), squeeze=False
     )
     for _ax in _axes.flat:
         _ax.axis("off")
@@ -411,14 +407,14 @@ if _square:
         _overlay(_ax, _map[(_map["layer"] == _layer) & (_map["head"] == _head)])
         _on = _map[(_map["layer"] == _layer) & (_map["head"] == _head)]
         _ax.set_title(
-            f"head {_head}: {_on['attention'].sum():.0%} on image,\n{_on[_on['sink']]['attention'].sum():.0%} on sinks",
-            fontsize=9,
+            f"head {_head}: {_on['attention'].sum():.0%} on image,\n{_on[_on['sink']]['attention'].sum():.0%} on sinks"
         )
     report.figure(
         _fig,
         "sinkmaps-heads",
         f"The same in single heads of layer {_layer}.",
         "Overlays of attention on the picture, one a head, with the mass on the image and on sinks in the title.",
+        data=_map[(_map["layer"] == _layer) & _map["head"].isin(_few)],
     )
 else:
     print(
@@ -470,23 +466,20 @@ for _name in _on if has_sinks else ():
     )
 cuts = pd.DataFrame(_lines)
 if has_sinks:
-    _fig, _axes = plt.subplots(1, len(_on), figsize=(5.2, 2.9), sharey=True, squeeze=False)
-    _rows = {label: -i for i, label in enumerate((*CUTS, *ZERO))}
-    for _ax, _name in zip(_axes[0], _on, strict=True):
-        _of = cuts[cuts["benchmark"] == _name]
-        _error = [_of["value"] - _of["low"], _of["high"] - _of["value"]]
-        _ax.axvline(0, color="black", lw=0.8)
-        _ax.errorbar(_of["value"], _of["cut"].map(_rows), xerr=_error, fmt="o", ms=5, capsize=3)
-        _ax.set_title(f"{_name}\nbaseline {_of['before'].iloc[0]:.2f}", fontsize=8)
-        _ax.set(yticks=list(_rows.values()), yticklabels=list(_rows))
-        _ax.tick_params(labelsize=8)
-    _fig.supxlabel("change of accuracy", fontsize=9)
+    _fig, _ax = plt.subplots(figsize=(5.2, 4.4))
+    _before = cuts.groupby("benchmark")["before"].first()
+    _ax.axvline(0, color="black", lw=0.8)
+    drawing.groups(
+        _ax, cuts, "cut", "benchmark", {n: f"{n}, baseline {_before[n]:.2f}" for n in _on}, "value", lying=True
+    )
+    _ax.set(xlabel="change of accuracy")
+    drawing.legend_below(_fig, [_ax], ncols=1)
     report.figure(
         _fig,
         "cuts",
         f"Change of accuracy when attention from text to visual tokens is cut in all layers, renormalised or (on {benchmark}) set to zero; "
         f"paired, 95 % intervals over pictures; {n_items} items of {benchmark}, {_n_others} of the others; random tokens are the mean over {seeds} seeds.",
-        "Forest plot, one panel a benchmark: change of accuracy when sinks, as many random visual tokens, or the whole image are cut.",
+        "Forest plot, one point a benchmark: change of accuracy when sinks, as many random visual tokens, or the whole image are cut.",
         data=cuts,
     )
     _pairs = [
@@ -531,6 +524,10 @@ report.verdict(
 #
 # ## Redistribution
 #
+# :::{margin}
+# **Row**: the weights of one head with which one token takes over the values of all tokens up to it. They sum to one.
+# :::
+#
 # VAR looks for **image-centric** rows: of one head and one text token, with weights $\alpha_j$, image mass
 # $V = \sum_{j \in \text{vis}} \alpha_j$ of at least a fifth, and a non-sink share $r$ of at least $\rho$. There, and only there, every sink
 # gives up a fraction $p$ of its weight, and the visual non-sinks share it in proportion to theirs:
@@ -551,16 +548,14 @@ report.verdict(
 _n_heads = min(n_items, 60)
 head = _obtain("heads", _n_heads, tau=_tau, p=p, rho=rho)
 _cells = head.groupby(["layer", "head"])[["selected", "moved", "visual", "share"]].mean().reset_index()
-_fig, _axes = plt.subplots(1, 2, figsize=(5.2, 2.9), sharey=True)
+_fig, _axes = plt.subplots(1, 2, figsize=(5.2, 3.2), sharey=True)
 for _ax, _value, _title in zip(
-    _axes, ("selected", "moved"), ("rows that count as image-centric", "attention moved in a row"), strict=True
+    _axes, ("selected", "moved"), ("rows that count\nas image-centric", "attention moved\nin a row"), strict=True
 ):
     _wide = _cells.pivot(index="layer", columns="head", values=_value)
     _small = _wide.size <= 64
-    sns.heatmap(
-        _wide, annot=_small, fmt=".2f", cmap="cividis", vmin=0, cbar=not _small, annot_kws={"fontsize": 8}, ax=_ax
-    )
-    _ax.set_title(_title, fontsize=9)
+    sns.heatmap(_wide, annot=_small, fmt=".2f", cmap="cividis", vmin=0, cbar=not _small, ax=_ax)
+    _ax.set_title(_title)
     _ax.set_ylabel("layer" if _value == "selected" else "")
 report.figure(
     _fig,
@@ -614,30 +609,19 @@ for _row in own.itertuples():
         _row.low,
         _row.high,
     )
-_fig, _axes = plt.subplots(1, len(_names), figsize=(5.2, 2.8), sharex=True, sharey=True, squeeze=False)
-for _ax, _name in zip(_axes[0], _names, strict=True):
-    _of = var[(var["model"] == model) & (var["benchmark"] == _name)]
-    _ax.axvline(0, color="black", lw=0.8)
-    for _row, _y in zip(_of.itertuples(), range(len(_of)), strict=True):
-        _ax.errorbar(
-            _row.value,
-            _y,
-            xerr=[[_row.value - _row.low], [_row.high - _row.value]],
-            fmt="o" if _row.preset else "s",
-            color="C0" if _row.preset else "0.5",
-            ms=6 if _row.preset else 4,
-            capsize=3,
-        )
-    _ax.set_title(f"{_name}\nbaseline {_of['before'].iloc[0]:.2f}", fontsize=8)
-    _ax.set(yticks=range(len(_of)), yticklabels=[f"$\\rho$ = {r:g}" for r in _of["rho"]], ylim=(-0.6, len(_of) - 0.4))
-    _ax.tick_params(labelsize=8)
-_fig.supxlabel("change of accuracy", fontsize=9)
+_own_rho = {n: f"{n} {r:g}" for n, r in zip(own["benchmark"], own["rho"], strict=True)}
+_shown = var[var["model"] == model].sort_values("rho").assign(at=lambda f: [f"$\\rho$ = {r:g}" for r in f["rho"]])
+_fig, _ax = plt.subplots(figsize=(5.2, 4))
+_ax.axvline(0, color="black", lw=0.8)
+drawing.groups(_ax, _shown, "at", "benchmark", _names, "value", lying=True)
+_ax.set(xlabel="change of accuracy")
+drawing.legend_below(_fig, [_ax], ncols=2)
 report.figure(
     _fig,
     "var",
-    f"Change of accuracy of {model} under VAR, p = {p:g}, at the paper's three values of rho; the round point is the value that the paper "
-    f"would take for this kind of task. {n_items} items a benchmark, paired, 95 % intervals over pictures.",
-    "Forest plot: one panel a benchmark, one line a value of rho.",
+    f"Change of accuracy of {model} under VAR, p = {p:g}, at the paper's three values of rho. For these kinds of task the paper would "
+    f"take: {', '.join(_own_rho.values())}. {n_items} items a benchmark, paired, 95 % intervals over pictures.",
+    "Forest plot: one line a value of rho, in it a point with its interval for each benchmark.",
     data=var,
 )
 _shown = var.assign(
@@ -685,64 +669,56 @@ if has_sinks:
     _before = _bases[_room].head(_n_sweep)
     _pictures = _before["cluster"].drop_duplicates().reset_index(drop=True)
     _half = _before["cluster"].isin(_pictures[::2])
-    _lines = []
-    for _share in SHARES:
-        for _rho in RHOS:
-            _after = _answers(_room, f"var:tau={_tau},p={_share},rho={_rho}", n=_n_sweep)
-            _change = _after["correct"].astype(float) - _before["correct"].astype(float)
-            _found = stats.difference(_after["correct"], _before["correct"], _before["cluster"])
-            _lines.append(
-                {
-                    "p": _share,
-                    "rho": _rho,
-                    **_found._asdict(),
-                    "one half": _change[_half].mean(),
-                    "other half": _change[~_half].mean(),
-                }
-            )
-    sweep = pd.DataFrame(_lines)
-    _wide = sweep.pivot(index="p", columns="rho", values="value")
-    _fig, _ax = plt.subplots(figsize=(5.2, 2.1))
-    _reach = max(0.01, float(sweep["value"].abs().max()))
-    sns.heatmap(
-        _wide,
-        annot=True,
-        fmt="+.3f",
-        cmap="PuOr",
-        center=0,
-        vmin=-_reach,
-        vmax=_reach,
-        cbar=False,
-        annot_kws={"fontsize": 9},
-        ax=_ax,
+    _cells = {
+        (share, rho): _answers(_room, f"var:tau={_tau},p={share},rho={rho}", n=_n_sweep)["correct"]
+        for share in SHARES
+        for rho in RHOS
+    }
+
+    def _change(cell, part=slice(None)):
+        return stats.difference(_cells[cell][part], _before["correct"][part], _before["cluster"][part])
+
+    sweep = pd.DataFrame(
+        [
+            {
+                "p": f"$p$ = {share:g}",
+                "rho": f"$\\rho$ = {rho:g}",
+                "cell": (share, rho),
+                **_change((share, rho))._asdict(),
+            }
+            for share, rho in _cells
+        ]
     )
-    _ax.set(xlabel="$\\rho$: non-sink share that makes a row image-centric", ylabel="$p$: fraction moved")
+    _fig, _ax = plt.subplots(figsize=(5.2, 3.6))
+    _ax.axvline(0, color="black", lw=0.8)
+    drawing.groups(_ax, sweep, "rho", "p", list(dict.fromkeys(sweep["p"])), "value", lying=True)
+    _ax.set(xlabel="change of accuracy")
+    drawing.legend_below(_fig, [_ax], ncols=2)
     report.figure(
         _fig,
         "sweep",
-        f"Change of accuracy on the first {_n_sweep} items of {_room}, the benchmark with the lowest baseline, by rho and p; intervals are in the data. Picking the best cell here "
-        "is picking on the test set.",
-        "Heat map of change of accuracy over rho and p.",
-        data=sweep,
+        f"Change of accuracy on the first {_n_sweep} items of {_room}, the benchmark with the lowest baseline, by $\\rho$ (the non-sink share "
+        "that makes a row image-centric) and $p$ (the fraction moved), 95 % intervals over pictures. Picking the best cell here is "
+        "picking on the test set.",
+        "Forest plot: one line a value of rho, in it a point with its interval for each value of p.",
+        data=sweep.drop(columns="cell"),
     )
-    _best = sweep.loc[sweep["one half"].idxmax()]
-    report.say("sweep_picked_rho", _best["rho"])
-    report.say("sweep_picked_p", _best["p"])
-    report.say("sweep_picked", _best["one half"])
-    report.say("sweep_other", _best["other half"])
+    _best = max(_cells, key=lambda cell: _change(cell, _half).value)
+    report.say("sweep_picked_p", _best[0])
+    report.say("sweep_picked_rho", _best[1])
+    report.say("sweep_picked", _change(_best, _half))
+    report.say("sweep_other", _change(_best, ~_half))
     report.say("sweep_tried", len(sweep))
     report.say("sweep_clear", int(((sweep["low"] > 0) | (sweep["high"] < 0)).sum()))
-    report.say("sweep_best", sweep["value"].max())
-    report.say("sweep_worst", sweep["value"].min())
-    report.say("sweep_width", float((sweep["high"] - sweep["low"]).mean()) / 2)
+    for _name, _at in (("best", sweep["value"].idxmax()), ("worst", sweep["value"].idxmin())):
+        report.say(f"sweep_{_name}", *sweep.loc[_at, ["value", "low", "high"]])
 else:
     print(f"no sweep: {model} has no visual sinks at tau = {tau}")
 
 # %% [markdown]
-# Over the {num}`sweep_tried:d` cells, the change of accuracy goes from {num}`sweep_worst:+.3f` to {num}`sweep_best:+.3f`, with
-# intervals of about {num}`sweep_width:.3f` to each side; {num}`sweep_clear:d` of them lie clear of zero. The best cell of one half,
-# $\rho$ = {num}`sweep_picked_rho:.1f` and $p$ = {num}`sweep_picked_p:.1f`, is worth {num}`sweep_picked:+.3f` there and
-# {num}`sweep_other:+.3f` on the other half.
+# Over the {num}`sweep_tried:d` cells, the change of accuracy goes from {num}`sweep_worst:+.3f:ci` to {num}`sweep_best:+.3f:ci`;
+# {num}`sweep_clear:d` of the intervals lie clear of zero. The best cell of one half, $\rho$ = {num}`sweep_picked_rho:.1f` and
+# $p$ = {num}`sweep_picked_p:.1f`, is worth {num}`sweep_picked:+.3f:ci` there and {num}`sweep_other:+.3f:ci` on the other half.
 #
 # ## What others measured
 #

@@ -31,7 +31,6 @@ QUIET = {
     "TQDM_DISABLE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm asks for widgets, which a page cannot show
 }
 
 

@@ -30,7 +30,7 @@ class Outcome:
     passed: tuple[str, ...] = ()
     """The properties that hold, in the order in which they were tried."""
     failed: str = ""
-    """The first property that does not hold; nothing after it was tried."""
+    """What does not hold, a line each: of a function the first property, since nothing after it was tried."""
     why: str = ""
     """What is wrong with it and on which input, or what is to be done; after a pass, what is to be learned."""
     example: tuple[Any, ...] = ()
@@ -42,7 +42,7 @@ class Outcome:
     def __str__(self) -> str:
         lines = [f"{MARKS[self.state]} {self.title}: {self.verdict}"]
         lines += [f"  {MARKS['passed']} {name}" for name in self.passed]
-        lines += [f"  {MARKS['failed']} {self.failed}"] if self.failed else []
+        lines += [f"  {MARKS['failed']} {line}" for line in self.failed.splitlines()]
         return "\n".join(lines + [f"    {line}" for line in self.why.splitlines()])
 
     __repr__ = __str__
@@ -56,7 +56,7 @@ class Outcome:
 
     def _repr_html_(self) -> str:
         items = [f"<li>{MARKS['passed']} {html.escape(name)}</li>" for name in self.passed]
-        items += [f"<li><b>{MARKS['failed']} {html.escape(self.failed)}</b></li>"] if self.failed else []
+        items += [f"<li><b>{MARKS['failed']} {html.escape(line)}</b></li>" for line in self.failed.splitlines()]
         listed = f"<ul style='list-style:none;padding-left:0.5em;margin:0.3em 0'>{''.join(items)}</ul>" if items else ""
         why = f"<pre style='white-space:pre-wrap;margin:0.3em 0'>{html.escape(self.why)}</pre>" if self.why else ""
         return (

@@ -241,4 +241,4 @@ def _compared(title: str, predictions: Mapping[str, str], found: Mapping[str, Ch
     if not wrong:
         return Outcome(title, "passed", right)
     why = "A prediction that fails is worth more than one that holds: what did you take for granted?"
-    return Outcome(title, "failed", right, "; ".join(wrong), why)
+    return Outcome(title, "failed", right, "\n".join(wrong), why)

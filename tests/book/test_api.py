@@ -85,3 +85,11 @@ def test_the_teaching_page_adds_up_the_exercises():
         text = source.read_text()
         label = re.search(r"^# \((ch-[\w-]+)\)=$", text, flags=re.MULTILINE)[1]
         assert rows[label] == sum(map(int, re.findall(r"\*Minutes:\* (\d+)", text)))
+
+
+def test_the_lesson_plans_lead_to_what_they_mean():
+    page = (ROOT / "book" / "teaching.md").read_text()
+    where = [row.strip(" |").split("|")[-1].strip() for row in page.splitlines() if re.match(r"\| \d+–\d+ \|", row)]
+    assert len(where) >= 15
+    link = r"\{(num)?ref\}`[\w-]+`"
+    assert [cell for cell in where if not re.fullmatch(rf"{link}(, {link})*", cell)] == ["Break"]

@@ -207,7 +207,34 @@ def test_every_figure_has_words_and_downloads(html: Path):
         assert figures
         for figure in (text.split("</figure>")[0] for text in figures):
             assert re.search(r'<img[^>]*alt="[^"]{20,}"', figure), f"{path.name}: {figure[:200]}"
-            assert {"SVG", "PDF"} <= set(re.findall(r">(SVG|PDF|CSV)<", figure)), f"{path.name}: {figure[:200]}"
+            assert {"SVG", "PDF", "CSV"} == set(re.findall(r">(SVG|PDF|CSV)<", figure)), f"{path.name}: {figure[:200]}"
+
+
+PICTURES = "[...document.querySelectorAll('figure img')].map(i => [i.getAttribute('src'), i.clientWidth])"
+CUT_OFF = """[...document.querySelectorAll('.pst-scrollable-table-container caption')]
+    .filter(c => c.getBoundingClientRect().right > c.closest('div').getBoundingClientRect().right + 1)
+    .map(c => c.textContent)"""
+
+
+def letters(path: Path) -> list[float]:
+    """The sizes of a picture's letters, each as a share of its width; matplotlib draws them at a hundredth."""
+    text = path.read_text("utf-8")
+    width = float(re.search(r'viewBox="0 0 ([\d.]+)', text)[1])
+    return [100 * float(scale) / width for scale in re.findall(r"scale\(([\d.]+) -", text)]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1280])
+def test_letters_and_captions_can_be_read(browser: Chromium, html: Path, width: int):
+    small, cut = [], []
+    for path in html.glob("notebooks/*.html"):
+        browser.open(path, width)
+        for source, shown in browser.evaluate(PICTURES):
+            sizes = letters(path.parent / source)
+            small += [f"{source}: {min(sizes) * shown:.1f} px"] if min(sizes, default=1) * shown < 9.95 else []
+        cut += browser.evaluate(CUT_OFF)
+    assert not small, "\n".join(small)
+    assert not cut, "\n".join(cut)
 
 
 def test_the_buttons_name_what_is_in_the_tree(html: Path):

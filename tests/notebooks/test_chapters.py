@@ -78,3 +78,8 @@ def test_a_new_seed_is_measured(tmp_path: Path) -> None:
     done = papermill("residual-stream", tmp_path / "out.ipynb", "-p", "n_items", "6", "-p", "seed", "7")
     assert done.returncode == 0, done.stderr[-2000:]
     assert "measured now: residual" in (tmp_path / "out.ipynb").read_text()
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=IDS)
+def test_a_chapter_explains_a_word_in_its_margin(path: Path) -> None:
+    assert re.findall(r"^# :::\{margin\}\n# \*\*[^*]+\*\*", path.read_text(), flags=re.MULTILINE)

@@ -68,6 +68,16 @@ def test_the_set_up_cell_fetches_the_project_where_it_is_missing(monkeypatch: py
 def test_the_repository_has_one_address() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["repository-code"] == CONFIG["repository"]["url"]
+    assert re.findall(r"git clone (\S+)", (ROOT / "README.md").read_text()) == [CONFIG["repository"]["url"]]
+
+
+@pytest.mark.parametrize("page", ["README.md", "book/teaching.md", "lostlib/cli.py"])
+def test_a_class_installs_extras_that_there_are(page: str) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = re.findall(r'pip install -e "\.\[(.*?)\]"', (ROOT / page).read_text())
+    assert {"measure,class"} <= set(named)
+    assert {extra for names in named for extra in names.split(",")} <= extras.keys()
+    assert "jupyterlab" in extras["class"][0]
 
 
 def test_binder_installs_the_report_half() -> None:

@@ -15,11 +15,13 @@ import pytest
 from typer.testing import CliRunner
 
 from lostlib.cli import app
+from lostlib.plain import plain
 from lostlib.students import write
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.py"))
 NAMES = [path.stem for path in CHAPTERS]
+PAPERS = (ROOT / "book" / "references.bib").read_text()
 chapters = pytest.mark.parametrize("chapter", CHAPTERS, ids=NAMES)
 
 
@@ -37,9 +39,10 @@ def editions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @chapters
 def test_a_chapter_has_at_least_four_whole_exercises(chapter: Path):
     cells = jupytext.read(chapter).cells
-    starts = [i for i, cell in enumerate(cells) if cell.source.startswith("### Exercise ")]
+    numbers = {i: re.match(r"(?:\([\w-]+\)=\n)?### Exercise (\d+):", cell.source) for i, cell in enumerate(cells)}
+    starts = [i for i, found in numbers.items() if found]
     assert len(starts) >= 4
-    assert [int(cells[i].source.split()[2].rstrip(":")) for i in starts] == [*range(1, len(starts) + 1)]
+    assert [int(numbers[i][1]) for i in starts] == [*range(1, len(starts) + 1)]
     for start, end in zip(starts, [*starts[1:], len(cells)], strict=True):
         asked = cells[start].source
         assert re.search(r"\*Objective:\* .+ · \*Minutes:\* \d+ · \*Difficulty:\* (easy|medium|hard)", asked), asked
@@ -78,6 +81,16 @@ def test_editions_are_plain_notebooks(name: str, kind: str, editions: Path):
     prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     prose = re.sub(r"```.*?```", "", prose, flags=re.DOTALL)
     assert not re.findall(r"\{[\w:]+\}`|^:::|^\([\w-]+\)=$", prose, flags=re.MULTILINE)
+    assert not [key for key in re.findall(r"^@\w+\{([\w-]+),", PAPERS, flags=re.MULTILINE) if key in prose]
+    assert not re.findall(r"\[[a-z-]+\](?!\()", re.sub(r"`.*?`|\$.*?\$", "", prose)), "a bare label"
+    assert not re.findall(r"\]\((?!https?:)", prose), "a link to a page that a class does not have"
+
+
+def test_papers_and_pages_go_by_their_names():
+    said = plain(
+        "{cite:t}`roy2007effective`, {cite}`kang2025see`, {ref}`deviations`, {ref}`card <model-card>`, {ref}`x`"
+    )
+    assert said == "Roy and Vetterli (2007), (Kang et al., 2025), “Open points and deviations”, card, x"
 
 
 @pytest.mark.slow
@@ -94,6 +107,8 @@ def test_editions_run(name: str, kind: str, editions: Path, tmp_path: Path):
         if "lost-check" in output.get("data", {}).get("text/html", "")
     ]
     assert len(said) == sum(bool(tags(cell) & {"check", "solution"}) for cell in done.cells)
+    stderr = "".join(o["text"] for cell in done.cells for o in cell.get("outputs", ()) if o.get("name") == "stderr")
+    assert "Warning" not in stderr, stderr
     word = "not yet" if kind == "exercises" else "passed"
     assert all(text.splitlines()[0].endswith(f": {word}") for text in said), "\n".join(said)
 

@@ -272,6 +272,13 @@ def test_predictions_meet_what_happens():
     assert "you said falls, it rises" in wrong.failed
 
 
+def test_each_failed_prediction_has_a_line():
+    wrong = teach.check_predictions("sink-value", dict.fromkeys(("scale", "sign", "elsewhere", "wider"), "stays"))
+    crossed = [line.strip() for line in str(wrong).splitlines() if line.startswith("  ✗")]
+    assert [line.split(":")[0] for line in crossed] == ["✗ elsewhere", "✗ wider"]
+    assert wrong._repr_html_().count("<li><b>✗") == 2
+
+
 def test_a_change_stays_when_its_interval_holds_zero():
     kinds = [Change("x", 1, 1, low, high).kind for low, high in ((-0.2, 0.1), (0, 0.1), (-0.2, -0.1), (0.1, 0.2))]
     assert kinds == ["stays", "stays", "falls", "rises"]
