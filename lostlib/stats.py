@@ -255,7 +255,13 @@ def contrast(frame: pd.DataFrame, value: str, after: dict[str, str], before: dic
 
 
 def sides(frame: pd.DataFrame, value: str, after: dict[str, str], before: dict[str, str]) -> Sides:
-    """What `contrast` compares: each item's mean over its rows of either kind, and the items' clusters."""
+    """What `contrast` compares: each item's mean over its rows of either kind, and the items' clusters.
+
+    >>> rows = pd.DataFrame({"item": ["a", "a", "b", "b"], "cluster": ["a", "a", "b", "b"],
+    ...                      "module": ["attn", "ffn"] * 2, "rid": [0.3, 0.1, 0.5, 0.3]})
+    >>> sides(rows, "rid", {"module": "attn"}, {"module": "ffn"}).after.tolist()
+    [0.3, 0.5]
+    """
     found = []
     for wanted in (after, before):
         chosen = frame[np.logical_and.reduce([frame[column] == name for column, name in wanted.items()])]

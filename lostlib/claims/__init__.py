@@ -21,6 +21,7 @@ from lostlib.claims.rules import (
     sinks_exist,
     text_is_needed,
     var_helps,
+    without_sinks,
 )
 from lostlib.claims.verdicts import STATUSES, Part, Verdict, combined
 
@@ -47,4 +48,5 @@ __all__ = [
     "sinks_exist",
     "text_is_needed",
     "var_helps",
+    "without_sinks",
 ]

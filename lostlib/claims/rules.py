@@ -164,6 +164,11 @@ def var_helps(before: pd.DataFrame, after: pd.DataFrame, chance: float, benchmar
     return _verdict("C12", _by_side(change.value), (change,), benchmark=benchmark)
 
 
+def without_sinks(claim: str, benchmark: str) -> Verdict:
+    """C11 or C12 of a model that has no visual sinks: there is nothing to cut and nothing to move."""
+    return _verdict(claim, UNMEASURABLE, (), "the model has no visual sinks", benchmark)
+
+
 def rho_for(benchmark: str) -> float:
     """The paper's rho for the kind of task that a benchmark is.
 
