@@ -19,7 +19,7 @@ import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -32,6 +32,7 @@ from lostlib.names import nearest
 from lostlib.parameters import ParameterError, check_parameters
 
 __all__ = [
+    "Cell",
     "Number",
     "ParameterError",
     "Published",
@@ -67,6 +68,18 @@ class Number(NamedTuple):
 
     def _ipython_display_(self) -> None:
         """Show nothing when a cell ends in `say(...)`: that has shown it already."""
+
+
+class Cell(str):
+    """A cell of a table that is MyST in the book, to hold links or be the target of one, and plain text elsewhere."""
+
+    myst: str
+
+    def __new__(cls, text: str, myst: str) -> Self:
+        """Of its plain text and its MyST."""
+        cell = super().__new__(cls, text)
+        cell.myst = myst
+        return cell
 
 
 class Published(NamedTuple):
@@ -182,9 +195,13 @@ def figure(fig: Figure, name: str, caption: str, alt: str, data: pd.DataFrame | 
 
 
 def table(
-    df: pd.DataFrame, name: str, caption: str, formats: Mapping[str, str | Callable[[Any], str]] | None = None
-) -> None:
-    """Show a numbered table; prose refers to it with {numref}`tab-name`. `formats` maps columns to format specs."""
+    df: pd.DataFrame, name: str, caption: str, formats: Mapping[str, str | Callable[[Any], str]] | None = None,
+    look: str = "",
+) -> None:  # fmt: skip
+    """Show a numbered table; prose refers to it with {numref}`tab-name`. `formats` maps columns to format specs.
+
+    `look` is a class of `book/_static/lost.css`: "lost-sortable" is for long tables, to be searched and sorted.
+    """
     label, caption = _label("tab", name), " ".join(caption.split())
     df = df.reset_index(drop=df.index.names == [None])  # an index without a name says nothing
     text = _as_text(df, formats or {})
@@ -192,7 +209,7 @@ def table(
     if folder := files_folder():
         (folder / f"{label}.csv").write_text(df.to_csv(index=False))
         links = f"\n\n{_downloads(label, ['csv'])}"
-    markdown = f"{_csv_table(text, caption, label)}{links}"
+    markdown = f"{_csv_table(text, caption, label, look)}{links}"
     heading = f"<table border='1'><caption>{html.escape(f'Table “{name}”: {caption}')}</caption>"
     rows = text.to_html(index=False, escape=True).split(">", 1)[1]
     _show({"text/plain": text.to_string(index=False), "text/html": heading + rows, BOOK: {"markdown": markdown}})
@@ -221,16 +238,19 @@ def _cell(value: Any, spec: str | Callable[[Any], str] | None) -> str:
         return "–"
     if callable(spec):
         return spec(value)
+    if isinstance(value, Cell):
+        return value
     return format(value, spec or (".4g" if isinstance(value, float) else ""))
 
 
-def _csv_table(text: pd.DataFrame, caption: str = "", label: str = "") -> str:
+def _csv_table(text: pd.DataFrame, caption: str = "", label: str = "", look: str = "") -> str:
     """A MyST table with all cells escaped; a colon fence, because its title may hold backticks."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerow([escape(c) for c in text.columns])
-    writer.writerows([escape(c) for c in row] for row in text.itertuples(index=False))
-    name = f":name: {label}\n" if label else ""
+    for row in text.itertuples(index=False):
+        writer.writerow([c.myst if isinstance(c, Cell) else escape(c) for c in row])
+    name = (f":name: {label}\n" if label else "") + (f":class: {look}\n" if look else "")
     return f":::{{csv-table}} {caption}\n{name}:header-rows: 1\n:widths: auto\n\n{buffer.getvalue()}:::"
 
 

@@ -75,10 +75,13 @@ def test_residual_claims(rule, means: dict, status: str):
 
 def test_one_order_in_all_models():
     same, turned = residual(), residual(attn=(0.3, 0.01), ffn=(0.2, 0.5))
-    assert claims.same_in_all_models({"a": same}).status == UNMEASURABLE
-    assert claims.same_in_all_models({"a": same, "b": residual(1)}).status == HOLDS
-    assert claims.same_in_all_models({"a": turned, "b": turned}).status == OPPOSITE
-    found = claims.same_in_all_models({"a": same, "b": turned})
+    a, b, c = (claims.one_order(rows).of(name) for rows, name in ((same, "a"), (residual(1), "b"), (turned, "c")))
+    assert [cell.status for cell in (a, b, c)] == [HOLDS, HOLDS, OPPOSITE]
+    assert claims.one_order(residual(ffn=(0.03, 0.02))).status == NOT
+    assert claims.same_in_all_models([a]).status == UNMEASURABLE
+    assert claims.same_in_all_models([a, b]).status == HOLDS
+    assert claims.same_in_all_models([c, c]).status == OPPOSITE
+    found = claims.same_in_all_models([a, c, claims.not_run("C6", "d")])
     assert (found.status, found.reason) == (NOT, "in 1 of 2 models: a")
 
 
