@@ -17,9 +17,10 @@ import re
 import shlex
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -70,16 +71,15 @@ class Number(NamedTuple):
         """Show nothing when a cell ends in `say(...)`: that has shown it already."""
 
 
-class Cell(str):
+@dataclass(frozen=True)
+class Cell:
     """A cell of a table that is MyST in the book, to hold links or be the target of one, and plain text elsewhere."""
 
+    text: str
     myst: str
 
-    def __new__(cls, text: str, myst: str) -> Self:
-        """Of its plain text and its MyST."""
-        cell = super().__new__(cls, text)
-        cell.myst = myst
-        return cell
+    def __str__(self) -> str:
+        return self.text
 
 
 class Published(NamedTuple):
@@ -233,13 +233,13 @@ def _as_text(df: pd.DataFrame, formats: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[str(c) for c in df.columns])
 
 
-def _cell(value: Any, spec: str | Callable[[Any], str] | None) -> str:
+def _cell(value: Any, spec: str | Callable[[Any], str] | None) -> str | Cell:
+    if isinstance(value, Cell):
+        return value
     if value is None or value is pd.NA or value != value:  # NaN is the one value unlike itself
         return "–"
     if callable(spec):
         return spec(value)
-    if isinstance(value, Cell):
-        return value
     return format(value, spec or (".4g" if isinstance(value, float) else ""))
 
 

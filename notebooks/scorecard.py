@@ -64,7 +64,7 @@ from lostlib import claims, results, scorecard, stats
 # | ✓ holds | the rule of the claim is met |
 # | ✗ does not hold | it is not met, for want of an effect or for want of certainty |
 # | ⇄ opposite | the intervals lie on the other side of what the claim says |
-# | ○ not measurable here | the rows cannot tell. Above all: where a baseline is not above chance, nothing can be lost |
+# | ○ not measurable here | the rows cannot tell. Above all: where a baseline is not above chance, nothing can be lost. Chance is guessing among the options, or always giving the commonest right answer, whichever earns more |
 # | · not run | there is no table; nothing is measured in silence to fill this page |
 #
 # Two more judgements stand beside the verdict. **Sign**: lies the interval on the same side of zero as the published value, or,
@@ -220,7 +220,7 @@ for _ax, _name in zip(_axes.flat, _panels, strict=False):
     _ax.tick_params(labelsize=8)
 _fig.supxlabel("RID", fontsize=9)
 _fig.supylabel("MixIG (nats)", fontsize=9)
-_fig.legend(*_axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+_fig.legend(*_axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
 report.figure(
     _fig,
     "scorecard-plane",
@@ -262,7 +262,7 @@ for _ax, _label in zip(_axes, RUNS, strict=True):
 _axes[0].set_yticks([i * (len(_models) + 1) + (len(_models) - 1) / 2 for i in range(len(_names))], _names)
 _axes[0].invert_yaxis()
 _fig.supxlabel("change of accuracy", fontsize=9)
-_fig.legend(*_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
+_fig.legend(*_axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=8)
 report.figure(
     _fig,
     "scorecard-forest",
@@ -296,7 +296,7 @@ for _column, _kind in enumerate(("attention", "FFN")):
 _axes[0][0].set_ylabel("RID")
 _axes[1][0].set_ylabel("MixIG (nats)")
 _fig.supxlabel("layer", fontsize=9)
-_fig.legend(*_axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
+_fig.legend(*_axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=8)
 report.figure(
     _fig,
     "scorecard-layers",

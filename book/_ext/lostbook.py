@@ -152,7 +152,7 @@ def shown(number: dict | None, spec: str) -> str:
 
 
 class Verdicts(SphinxDirective):
-    """``{verdicts}``: the claims, linked to their rows of the scorecard, and the verdicts, to where they are reached."""
+    """``{verdicts}``: the claims, linked to their rows of the scorecard, and their verdicts, linked to their boxes."""
 
     def run(self) -> list[nodes.Node]:
         """Build the table from MyST, so that its links are checked like all others."""
@@ -177,14 +177,15 @@ class Coverage(SphinxDirective):
         found = listed(self, f"../{self.CELLS}")
         rows = [
             (
-                *(quoted(line[name]) for name in ("paper", "place", "what")),
-                place(line["where"]),
+                quoted(f"{line['paper']}, {line['place']}"),
+                quoted(line["what"]),
                 "; ".join(outcomes(line, found)) or quoted(line["status"]),
+                place(line["where"]),
                 quoted(line["note"]),
             )
             for line in listed(self, "coverage.csv")
         ]
-        return csv_table(self, ("Paper", "Place", "What", "Here", "Found", "Note"), rows, plain=0)
+        return csv_table(self, ("Place", "What", "Found", "Here", "Note"), rows, plain=0, look="lost-coverage")
 
 
 def place(label: str) -> str:
@@ -203,17 +204,16 @@ def outcomes(line: dict[str, str], found: list[dict[str, str]]) -> list[str]:
 
 def outcome(claim: str, benchmark: str, found: list[dict[str, str]]) -> str:
     """One word for the cells of a claim, of one benchmark where it is named."""
-    cells = {
-        (cell["model"], cell["benchmark"]): cell["status"]
-        for cell in found
-        if cell["claim"] == claim and benchmark in ("", cell["benchmark"])
-    }
+    rows = [row for row in found if row["claim"] == claim and benchmark in ("", row["benchmark"])]
+    cells = {(row["model"], row["benchmark"]): row["status"] for row in rows}
     told = [status for status in cells.values() if status in claims.TOLD]
     if not told:
         return "not measurable here" if claims.UNMEASURABLE in cells.values() else "not run"
     holds = told.count(claims.HOLDS)
     word = "reproduced" if holds == len(told) else "in part" if holds else "differs"
-    return f"**{word}** (holds in {holds} of {len(told)})"
+    printed = [row["size"] for row in rows if row["size"] in ("yes", "no")]
+    sizes = f"; size in {printed.count('yes')} of {len(printed)}" if printed else ""
+    return f"**{word}** (holds in {holds} of {len(told)}{sizes})"
 
 
 class Models(SphinxDirective):

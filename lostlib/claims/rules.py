@@ -192,11 +192,16 @@ def rho_for(benchmark: str) -> float:
 
 
 def at_chance(before: pd.DataFrame, chance: float) -> str:
-    """Why a baseline cannot show a loss: the interval of its accuracy does not lie above chance; "" where it does."""
+    """Why a baseline cannot show a loss: the interval of its accuracy does not lie above chance; "" where it does.
+
+    Chance is the larger of `chance`, guessing among the options, and of always giving the commonest right answer (column
+    `gold`): among numbers nothing can be guessed, and yet a model that says 2 to everything is right sometimes.
+    """
     accuracy = stats.mean(before["correct"], before["cluster"])
-    if accuracy.low > chance:
+    common = before["gold"].value_counts(normalize=True).max() if "gold" in before else 0.0
+    if accuracy.low > max(chance, common):
         return ""
-    return f"the baseline {accuracy} is not above chance, {chance:.3f}"
+    return f"the baseline {accuracy} is not above chance, {max(chance, common):.3f}"
 
 
 def _contrast(

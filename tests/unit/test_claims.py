@@ -107,6 +107,14 @@ def test_a_baseline_at_chance_is_never_unaffected():
         assert rule(answers(0.5), more, *runs, 0.5, "mini-pope").status == UNMEASURABLE
 
 
+def test_always_giving_the_commonest_number_is_chance_too():
+    """Numbers cannot be guessed among options, but a model that says 2 to everything is right where it is 2."""
+    says_two = answers(0.3).assign(gold=["2"] * 60 + [str(k) for k in range(140)])
+    assert "chance, 0.305" in claims.at_chance(says_two, 0.0)
+    assert claims.noise_is_harmless(says_two, [says_two], 0.0, "mini-mathvista").status == UNMEASURABLE
+    assert claims.at_chance(answers(0.5).assign(gold=says_two["gold"]), 0.0) == ""
+
+
 def test_runs_of_other_items_are_refused():
     other = answers(0.9).assign(item="x")
     with pytest.raises(ValueError, match="same items"):
