@@ -153,13 +153,7 @@ report.verdict(_text, _published, f"{model}: {_measured}", _status, _rule)
 # ## Every cell
 
 # %% tags=["hide-input"]
-_shown = estimates.assign(
-    measured=[
-        row.reason if pd.isna(row.value) else f"{report.Number('', row.value, row.low, row.high):+.3f}"
-        for row in estimates.itertuples()
-    ]
-)
-_shown = _shown.rename(columns={"p_holm": "p, Holm"})
+_shown = estimates.rename(columns={"p_holm": "p, Holm"})
 report.table(
     _shown[
         ["claim", "model", "benchmark", "status", "estimate", "measured", "published", "sign", "size", "p", "p, Holm"]
