@@ -36,6 +36,7 @@ _HOME = {
 _MODULES = (
     "attention",
     "benchmarks",
+    "claims",
     "interventions",
     "measure",
     "metrics",

@@ -51,6 +51,11 @@ class Item:
         fits = self.patches is None or tokens == self.patches * len(self.images)
         return fits and self.relevant is not None
 
+    @property
+    def guesses(self) -> int:
+        """Among how many answers one can guess: its options, two for yes or no, 0 where there is no telling."""
+        return len(self.options) if self.options else 2 * (self.kind == "yesno")
+
 
 def known(row: Mapping[str, Any]) -> dict[str, Any]:
     """An item's `relevant`, `objects` and `patches`, which only rows of the mini world have."""

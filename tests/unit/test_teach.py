@@ -232,6 +232,10 @@ DATA = {
     "largest-step": (SPANS, "1"),
     "together-and-apart": (None, "smaller"),
     "products-left": (None, 10),
+    "false-alarms": (pd.Series([0.01] * 40 + [None] * 9), 2),
+    "at-chance": (None, "not measurable here"),
+    "sign-without-size": (pd.DataFrame({"sign": ["yes", "yes", "no"], "size": ["no", "yes", "no"]}), 1),
+    "wide-interval": (None, "does not hold"),
 }
 
 
