@@ -31,6 +31,7 @@ _HOME = {
 _MODULES = (
     "attention",
     "benchmarks",
+    "claims",
     "interventions",
     "measure",
     "metrics",

@@ -157,6 +157,14 @@ def over_seeds(values: ArrayLike) -> Estimate:
     return Estimate(value, float(found.low), float(found.high))
 
 
+class Sides(NamedTuple):
+    """Values of the same items under two conditions, and the items' clusters: what the paired functions take."""
+
+    after: NDArray[np.float64]
+    before: NDArray[np.float64]
+    clusters: NDArray[np.str_]
+
+
 class Changes(NamedTuple):
     """Items that are right in one of two runs alone, and the exact two-sided p of McNemar's test."""
 
@@ -243,9 +251,52 @@ def contrast(frame: pd.DataFrame, value: str, after: dict[str, str], before: dic
     >>> print(contrast(rows, "rid", {"module": "attn"}, {"module": "ffn"}))
     0.200 [0.200, 0.200]
     """
-    sides = []
+    return difference(*sides(frame, value, after, before), seed)
+
+
+def sides(frame: pd.DataFrame, value: str, after: dict[str, str], before: dict[str, str]) -> Sides:
+    """What `contrast` compares: each item's mean over its rows of either kind, and the items' clusters.
+
+    >>> rows = pd.DataFrame({"item": ["a", "a", "b", "b"], "cluster": ["a", "a", "b", "b"],
+    ...                      "module": ["attn", "ffn"] * 2, "rid": [0.3, 0.1, 0.5, 0.3]})
+    >>> sides(rows, "rid", {"module": "attn"}, {"module": "ffn"}).after.tolist()
+    [0.3, 0.5]
+    """
+    found = []
     for wanted in (after, before):
         chosen = frame[np.logical_and.reduce([frame[column] == name for column, name in wanted.items()])]
-        sides.append(chosen.groupby(["cluster", "item"])[value].mean())
-    a, b = sides
-    return difference(a.to_numpy(), b.reindex(a.index).to_numpy(), a.index.get_level_values("cluster"), seed)
+        found.append(chosen.groupby(["cluster", "item"])[value].mean())
+    a, b = found
+    return Sides(a.to_numpy(), b.reindex(a.index).to_numpy(), a.index.get_level_values("cluster").to_numpy())
+
+
+def no_difference(after: ArrayLike, before: ArrayLike, clusters: ArrayLike | None = None) -> float:
+    """Two-sided p of "the mean of after - before is 0": a t test on the clusters' sums, which are independent.
+
+    Where all clusters change by the same amount there is no spread to test with, and the sign test speaks: k clusters
+    that all go one way have p = 2 / 2^k. Where nothing changes, p is 1.
+
+    >>> round(no_difference([1, 0, 0, 0, 1, 0], [1, 1, 1, 1, 1, 0]), 3)
+    0.076
+    >>> no_difference([0, 0, 0, 0], [1, 1, 1, 1])
+    0.125
+    """
+    changes = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
+    sums = cluster_sums(changes, np.arange(len(changes)) if clusters is None else clusters)
+    if not sums.any():
+        return 1.0
+    if np.ptp(sums) == 0:
+        return min(1.0, 2.0 ** (1 - len(sums)))
+    return float(scipy_stats.ttest_1samp(sums, 0).pvalue)
+
+
+def share(count: int, n: int) -> Estimate:
+    """count / n with the exact binomial (Clopper-Pearson) interval, for the few things that are counted one by one.
+
+    >>> print(share(2, 3))
+    0.667 [0.094, 0.992]
+    """
+    if not 0 <= count <= n or n == 0:
+        raise ValueError(f"a share needs 0 <= count <= n and n > 0, got {count} of {n}")
+    exact = scipy_stats.binomtest(count, n).proportion_ci()
+    return Estimate(count / n, float(exact.low), float(exact.high))

@@ -59,7 +59,7 @@ report.style()
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lostlib import results, stats
+from lostlib import claims, results, stats
 
 # %% [markdown]
 # ## Minimal code
@@ -141,24 +141,12 @@ report.figure(
 # position encoding is {num}`rid_eps_rope:.3f:ci`.
 
 # %% tags=["hide-input"]
-_attn, _ffn = {"kind": "attention"}, {"kind": "FFN"}
-over_rope = report.say("rid_attn_minus_eps", stats.contrast(rows, "rid", _attn, {"kind": "ε(RoPE)"}))
-ffn_over = report.say("rid_ffn_minus_attn", stats.contrast(rows, "rid", _ffn, _attn))
-under_noise = report.say("rid_noise_minus_attn", stats.contrast(rows, "rid", {"kind": "Noise Δ"}, _attn))
-report.verdict(
-    "C1: Attention's RID is at the RoPE tolerance",
-    f"RID {report.published('rid_attn').value}, tolerance {report.published('eps_rope').value}",
-    f"RID above the tolerance by {over_rope:.3f}",
-    "holds" if over_rope.low <= 0 else "does not hold",
-    "Holds when attention's RID does not exceed the tolerance: the lower end of the paired difference is not above zero.",
-)
-report.verdict(
-    "C2: The FFN's RID is well above attention's",
-    f"{report.published('rid_ffn').value} against {report.published('rid_attn').value}",
-    f"FFN minus attention: {ffn_over:.3f}",
-    "holds" if ffn_over.low > 0 else "opposite" if ffn_over.high < 0 else "does not hold",
-    "Paired over items; the interval must lie above zero.",
-)
+at_tolerance, ffn_over = claims.attention_at_tolerance(rows), claims.ffn_innovates(rows)
+report.say("rid_attn_minus_eps", at_tolerance.parts[0].value)
+report.say("rid_ffn_minus_attn", ffn_over.parts[0].value)
+report.say("rid_noise_minus_attn", stats.contrast(rows, "rid", {"kind": "Noise Δ"}, {"kind": "attention"}))
+report.verdict(*at_tolerance.box)
+report.verdict(*ffn_over.box)
 
 # %% [markdown]
 # Two things can be read off {numref}`fig-rid` without any threshold. Attention is far from an update that knows nothing:

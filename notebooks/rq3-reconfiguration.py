@@ -78,7 +78,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from lostlib import explore, results, stats
+from lostlib import claims, explore, results, stats
 from lostlib.benchmarks import load_benchmark
 
 # %% [markdown]
@@ -153,9 +153,8 @@ report.figure(
     "Scatter of RID and MixIG for attention, FFN, Noise Δ and Noise QKV.",
     data=overall,
 )
-_c3 = stats.contrast(rows, "mixig", {"kind": "attention"}, {"kind": "FFN"})
-attn_over_ffn = report.say("mixig_attn_minus_ffn", _c3)
-_attn_mix, _delta_mix, _qkv_mix = (mixig.loc[k] for k in ("attention", "Noise Δ", "Noise QKV"))
+attention_mixes = claims.attention_mixes(rows)
+report.say("mixig_attn_minus_ffn", attention_mixes.parts[1].value)
 
 _signs = layers.set_index("kind")
 report.say("n_layers", len(layers["layer"].unique()))
@@ -163,27 +162,9 @@ report.say("attn_unmixes_in", (_signs.loc["attention", "high"] < 0).sum())
 report.say("ffn_mixes_in", (_signs.loc["FFN", "low"] > 0).sum())
 
 # %% tags=["hide-input"]
-report.verdict(
-    "C3: Attention mixes tokens, the FFN does not",
-    f"MixIG {report.published('mixig_attn').value:+} against {report.published('mixig_ffn').value:+}",
-    f"attention {_attn_mix['mean']:+.4f}, FFN {mixig.loc['FFN', 'mean']:+.4f}, difference {attn_over_ffn:+.4f} nats",
-    "holds" if _attn_mix["low"] > 0 and _c3.low > 0 else "opposite" if _c3.high < 0 else "does not hold",
-    "By sign and order: attention's MixIG above zero and above the FFN's.",
-)
-for _claim, _kind, _key in (("C4", "Noise Δ", "noise_delta"), ("C5", "Noise QKV", "noise_qkv")):
-    _rid = stats.contrast(rows, "rid", {"kind": _kind}, {"kind": "attention"})
-    _mix = mixig.loc[_kind]
-    report.verdict(
-        f"{_claim}: {_kind} has a high RID and a negative MixIG",
-        f"RID {report.published(f'rid_{_key}').value}, MixIG {report.published(f'mixig_{_key}').value}",
-        f"RID above attention's by {_rid.value:.3f} [{_rid.low:.3f}, {_rid.high:.3f}], MixIG {_mix['mean']:+.4f} [{_mix['low']:+.4f}, {_mix['high']:+.4f}] nats",
-        "holds"
-        if _rid.low > 0 and _mix["high"] < 0
-        else "opposite"
-        if _rid.high < 0 and _mix["low"] > 0
-        else "does not hold",
-        "Both must hold: RID above attention's, MixIG below zero.",
-    )
+report.verdict(*attention_mixes.box)
+for _claim in ("C4", "C5"):
+    report.verdict(*claims.noise_innovates(rows, _claim).box)
 
 # %% [markdown]
 # C3 is a statement about means over layers. Layer by layer ({numref}`fig-mixig`) attention *un-mixes*, with its interval below
@@ -244,7 +225,7 @@ def _run(name, label):
 
 baseline = {name: _answers(name, "none") for name in _names}
 chance = {name: load_benchmark(name, n=n_items).chance for name in _names}
-measurable = {name: stats.mean(f["correct"], f["cluster"]).low > chance[name] for name, f in baseline.items()}
+measurable = {name: not claims.at_chance(f, chance[name]) for name, f in baseline.items()}
 after = {(name, label): _run(name, label) for name in _names for label in RUNS}
 
 # %% tags=["hide-input"]
@@ -413,53 +394,18 @@ report.figure(
 )
 
 # %% tags=["hide-input"]
-_pope = sap[sap["run"] == "visual: gaussian"].set_index("benchmark")
-_able = [n for n in _names if measurable[n]]
-_harmed = [n for n in _able if _pope.loc[n, "change_high"] < 0]
-_unharmed = [n for n in _able if _pope.loc[n, "change_low"] > -0.02]
-_c7 = ", ".join(
-    f"{n} {_pope.loc[n, 'change']:+.3f} [{_pope.loc[n, 'change_low']:+.3f}, {_pope.loc[n, 'change_high']:+.3f}]"
-    for n in _able
-)
 report.verdict(
-    "C7: Noise in place of visual attention does not hurt vision tasks",
-    f"Qwen2.5-VL-3B: POPE {report.published('pope_vanilla').value} to {report.published('pope_sap').value}, RealWorldQA {report.published('realworldqa_vanilla').value} to {report.published('realworldqa_sap').value} (percent)",
-    f"change of accuracy: {_c7}",
-    "not measurable here"
-    if not _able
-    else "opposite"
-    if _harmed == _able
-    else "holds"
-    if _unharmed == _able
-    else "does not hold",
-    "Opposite when accuracy falls on every benchmark with an interval below zero; holds when no interval reaches two points of loss. "
-    + (
-        ""
-        if _able == _names
-        else f"Not measurable on {', '.join(n for n in _names if not measurable[n])}: the baseline is not above chance."
-    ),
+    *claims.combined(
+        [claims.noise_is_harmless(baseline[n], [after[n, "visual: gaussian"]], chance[n], n) for n in _names]
+    ).box
 )
 if "mini-mathvista" in _names:
-    _sums = after["mini-mathvista", "text: gaussian"], baseline["mini-mathvista"]
-    _is_sum = _sums[1]["group"] == "arithmetic"
-    _c9 = stats.difference(_sums[0][_is_sum]["correct"], _sums[1][_is_sum]["correct"])
-    _vis = stats.difference(
-        after["mini-mathvista", "visual: gaussian"][_is_sum]["correct"], _sums[1][_is_sum]["correct"]
-    )
-    text_change = report.say("sums_text_change", _c9)
-    visual_change = report.say("sums_visual_change", _vis)
-    report.say("sums_base", stats.mean(_sums[1][_is_sum]["correct"]))
-    _text = sap[sap["run"] == "text: gaussian"].set_index("benchmark")["change"].drop("mini-mathvista")
-    _text = _text[[n for n in _text.index if measurable[n]]]  # what the same noise costs where one has to look
-    report.verdict(
-        "C9: Text-heavy work needs attention on text",
-        "qualitative",
-        f"sums: {text_change:+.3f} with noise on text keys, {visual_change:+.3f} with noise on visual keys; noise on text keys elsewhere: "
-        + ", ".join(f"{n} {v:+.3f}" for n, v in _text.items()),
-        "holds" if _c9.high < 0 and _c9.high < _vis.low else "does not hold",
-        "Holds when noise on text keys costs accuracy on sums, and more than noise on visual keys does. That it costs less on picture "
-        "tasks is not part of the claim, and would have to be for sums to be special.",
-    )
+    _runs = (baseline["mini-mathvista"], *(after["mini-mathvista", f"{k}: gaussian"] for k in ("text", "visual")))
+    sums = claims.text_is_needed(_runs[0], _runs[1], [_runs[2]], "mini-mathvista")
+    for _key, _part in zip(("sums_text_change", "sums_visual_change"), sums.parts, strict=False):
+        report.say(_key, _part.value)
+    report.say("sums_base", stats.mean(_runs[0].loc[_runs[0]["group"] == "arithmetic", "correct"]))
+    report.verdict(*sums.box)
 
 # %% [markdown]
 # Sums are asked with numbers that training never put together, so their baseline is {num}`sums_base:.3f:ci`. They change by

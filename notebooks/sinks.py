@@ -91,7 +91,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from lostlib import results, stats, zoo
+from lostlib import claims, results, stats, zoo
 from lostlib.benchmarks import load_benchmark
 
 # %% [markdown]
@@ -152,7 +152,6 @@ for _name, _rows in tokens.items():
 census = pd.DataFrame(_lines).set_index("model")
 counted, onset = census.loc[model, "visual sinks"], int(census.loc[model, "in layer"])
 has_sinks = counted.value > 0
-crowded = counted.value > 0.2 * census.loc[model, "of"]
 report.say("sinks_a_picture", counted)
 report.say("visual_tokens", census.loc[model, "of"])
 report.say("share_first", census.loc[model, "first token"])
@@ -329,16 +328,10 @@ report.say("published_background_low", report.published("sink_background_low").v
 report.say("published_background_high", report.published("sink_background_high").value)
 _others = [name for name in _models if name != model]
 _judged = _others[0] if _planted and _others else model  # what was planted proves nothing
-_e = census.loc[_judged, "visual sinks"]
-_high = len(_both) > 0 and stats.ratio(_both["attention", 1.0], _both["attention", 0.0], _who).low > 1
-report.verdict(
-    "C10: A few visual tokens with massive activations draw high attention",
-    f"{report.published('sink_count_max').value} of 576 visual tokens (LLaVA-1.5-7B), phi {report.published('sink_phi_visual_sink').value} against {report.published('sink_phi_visual_relevant').value}",
-    f"{_judged}: {_e.value:.1f} of {census.loc[_judged, 'of']} visual tokens" + (f"; {model}, planted: {counted.value:.1f}" if _judged != model else ""),
-    "does not hold" if _e.value == 0 or (_judged == model and (crowded or not _high)) else "holds",
-    "Holds when there are visual sinks, no more than a fifth of the visual tokens, and they get more attention than the others. "
-    + ("A model in which sinks were planted cannot decide this; the one it was made from does." if _judged != model else ""),
-)  # fmt: skip
+_found = claims.sinks_exist(tokens[_judged], planted=_judged == model and bool(_planted))
+_text, _printed, _measured, _status, _rule = _found.box
+_beside = f"; {model}, planted: {counted.value:.1f}" if _judged != model else ""
+report.verdict(_text, _printed, f"{_judged}: {_measured}{_beside}", _status, _rule)
 
 # %% [markdown]
 # ## Attention maps
@@ -445,19 +438,20 @@ def _answers(name, intervention="none", run_seed=0, of=model, n=n_items):
 
 _on = list(dict.fromkeys((benchmark, *_names)))
 _bases = {name: _answers(name) for name in _on}
-_clear = [n for n in _on if stats.mean(_bases[n]["correct"], _bases[n]["cluster"]).low > _chance[n]]  # above chance
+_clear = [n for n in _on if not claims.at_chance(_bases[n], _chance[n])]
 _slug = {name: _re.sub(r"[^a-z0-9]+", "_", name.removeprefix("mini-").lower()) for name in _on}
 _n_others = min(n_items, 300)
 CUTS = {"sinks": ("sinks", ""), "as many random": ("random", ""), "the whole image": ("all_visual", "")}
 ZERO = {f"{label}, zero": (keys, ",flavour=zero") for label, (keys, _) in CUTS.items()}
-_lines, _right = [], {}
+_lines, _right, _cut = [], {}, {}
 for _name in _on if has_sinks else ():
     _n = n_items if _name == benchmark else _n_others
     _before = _bases[_name].head(_n)
     for _label, (_keys, _flavour) in (CUTS | ZERO if _name == benchmark else CUTS).items():
         _text = f"knockout:keys={_keys}{_flavour}{'' if _keys == 'all_visual' else _at}"
         _draws = range(seeds if _keys == "random" else 1)
-        _runs = [_answers(_name, _text, s, n=_n)["correct"].astype(float) for s in _draws]
+        _cut[_name, _label] = [_answers(_name, _text, s, n=_n) for s in _draws]
+        _runs = [run["correct"].astype(float) for run in _cut[_name, _label]]
         _right[_name, _label] = pd.concat(_runs, axis=1).mean(axis=1)
         _change = stats.difference(_right[_name, _label], _before["correct"], _before["cluster"])
         _about = {"benchmark": _name, "cut": _label, "before": _before["correct"].mean(), "items": _n}
@@ -489,30 +483,12 @@ if has_sinks:
         "Forest plot, one panel a benchmark: change of accuracy when sinks, as many random visual tokens, or the whole image are cut.",
         data=cuts,
     )
-    _pairs = [
-        tuple(cuts[(cuts["benchmark"] == n) & (cuts["cut"] == c)].iloc[0] for c in ("sinks", "as many random"))
-        for n in _clear
-    ]
-    _status = (
-        "not measurable here" if not _pairs
-        else "holds" if all(a["low"] > -0.02 and b["high"] < 0 for a, b in _pairs)
-        else "opposite" if all(a["high"] < 0 and b["low"] > -0.02 for a, b in _pairs)
-        else "does not hold"
-    )  # fmt: skip
-    _words = "; ".join(
-        f"{a['benchmark']}: sinks {a['value']:+.3f} [{a['low']:+.3f}, {a['high']:+.3f}], random {b['value']:+.3f} [{b['low']:+.3f}, {b['high']:+.3f}]"
-        for a, b in _pairs
-    )
-else:
-    _status, _words = "not measurable here", f"{model} has no visual sinks at tau = {tau}"
 report.verdict(
-    "C11: Cutting the attention to visual sinks does no harm, cutting random visual tokens does",
-    f"POPE F1 {report.published('mask_pope_original').value}, sinks cut {report.published('mask_pope_sinks').value}, random cut {report.published('mask_pope_random').value} (read off bars)",
-    _words,
-    _status,
-    "Holds when cutting sinks costs less than two points of accuracy with certainty and cutting random tokens costs accuracy. "
-    + ("The sinks are planted; what cutting them does is not." if _planted else ""),
-)
+    *claims.combined([
+        claims.sinks_are_idle(_bases[n], _cut[n, "sinks"][0], _cut[n, "as many random"], _chance[n], n) if has_sinks
+        else claims.without_sinks("C11", n) for n in _on
+    ]).box
+)  # fmt: skip
 
 # %% [markdown]
 # Cutting the sinks changes accuracy by {num}`cut_pope_sinks:+.3f:ci` on mini-pope, {num}`cut_realworldqa_sinks:+.3f:ci` on
@@ -572,19 +548,13 @@ report.figure(
 )  # fmt: skip
 
 # %% tags=["hide-input"]
-TASKS = {"hallucination": 0.5, "general": 0.8, "vision-centric": 0.9}
-_task = lambda name: (  # noqa: E731
-    "hallucination" if "pope" in name or "hallusion" in name
-    else "vision-centric" if "realworldqa" in name or "3dsr" in name
-    else "general"
-)  # fmt: skip
 _every = {(of, name): _bases[name] if of == model else _answers(name, of=of) for of in _models for name in _names}
-_lines = []
+_lines, _moved = [], {}
 for (_of, _name), _before in _every.items():
-    for _kind, _rho in TASKS.items():
-        if _of != model and _kind != _task(_name):
+    for _rho in claims.RHO.values():
+        if _of != model and _rho != claims.rho_for(_name):
             continue  # one run shows that a model without sinks does not change
-        _after = _answers(_name, f"var:tau={_tau},p={float(p)},rho={_rho}", of=_of)
+        _after = _moved[_of, _name, _rho] = _answers(_name, f"var:tau={_tau},p={float(p)},rho={_rho}", of=_of)
         _change = stats.difference(_after["correct"], _before["correct"], _before["cluster"])
         _moves = stats.mcnemar(_after["correct"], _before["correct"])
         _lines.append(
@@ -592,7 +562,7 @@ for (_of, _name), _before in _every.items():
                 "model": _of,
                 "benchmark": _name,
                 "rho": _rho,
-                "preset": "own" if _kind == _task(_name) else "",
+                "preset": "own" if _rho == claims.rho_for(_name) else "",
                 "before": _before["correct"].mean(),
                 **_change._asdict(),
                 "lost": _moves.lost,
@@ -654,16 +624,11 @@ report.table(
     "and gained; p of McNemar's test after Holm's adjustment over this table.",
     {"before": ".3f", "p": ".2g", "rho": "g"},
 )  # fmt: skip
-_judge = own[own["benchmark"].isin(_clear)]
 report.verdict(
-    "C12: VAR improves a model without training",
-    f"LLaVA-1.5-7B: POPE F1 {report.published('pope_f1_llava15_7b_base').value} to {report.published('pope_f1_llava15_7b_var').value}, MMVP {report.published('mmvp_llava15_7b_base').value} to {report.published('mmvp_llava15_7b_var').value}",
-    "change of accuracy: " + ", ".join(f"{r.benchmark} {r.value:+.3f} [{r.low:+.3f}, {r.high:+.3f}]" for r in own.itertuples()) if has_sinks else f"{model} has no visual sinks at tau = {tau}: nothing is moved",
-    "not measurable here" if not has_sinks or _judge.empty
-    else "holds" if (_judge["low"] > 0).all()
-    else "opposite" if (_judge["high"] < 0).all()
-    else "does not hold",
-    "At the paper's settings for each kind of task. Holds when accuracy rises on every benchmark with an interval above zero, opposite when it falls on every one.",
+    *claims.combined([
+        claims.var_helps(_bases[n], _moved[model, n, claims.rho_for(n)], _chance[n], n) if has_sinks
+        else claims.without_sinks("C12", n) for n in _names
+    ]).box
 )  # fmt: skip
 
 # %% [markdown]

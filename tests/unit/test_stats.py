@@ -154,3 +154,27 @@ def test_over_seeds_is_the_t_interval() -> None:
     assert inside >= 275
     with pytest.raises(ValueError, match=r"shape \(0,\)"):
         stats.over_seeds([])
+
+
+def test_no_difference_is_rejected_as_often_as_it_says() -> None:
+    """Of tests of a true null, clustered by image, about one in twenty has a p below 0.05."""
+    rng = np.random.default_rng(0)
+    p = []
+    for _ in range(300):
+        clusters = np.repeat(np.arange(60), 4)
+        common = rng.normal(size=60)[clusters]
+        p.append(stats.no_difference(common + rng.normal(size=240), np.zeros(240), clusters))
+    assert 0.02 <= np.mean(np.array(p) < 0.05) <= 0.09
+
+
+def test_no_difference_where_nothing_or_everything_changes() -> None:
+    ones, clusters = np.ones(12), np.repeat(np.arange(6), 2)
+    assert stats.no_difference(ones, ones, clusters) == 1
+    assert stats.no_difference(ones, 0 * ones, clusters) == pytest.approx(2 / 2**6)
+    assert stats.no_difference([1.0], [0.0]) == 1
+
+
+def test_shares_are_exact() -> None:
+    assert stats.share(0, 3).high == pytest.approx(1 - 0.025 ** (1 / 3))
+    with pytest.raises(ValueError, match="4 of 3"):
+        stats.share(4, 3)

@@ -1,0 +1,151 @@
+"""What a claim comes to: estimates beside what was published, and a status.
+
+A status is one of
+
+    holds                 the claim's rule is met
+    opposite              the intervals lie on the other side of what the claim says
+    does not hold         neither
+    not measurable here   the rows cannot tell, and the reason says why; a baseline that is not above chance is the
+                          common one, and such a cell is never called unaffected
+    not run               there are no rows
+
+Beside it stand two judgements that do not depend on it: `sign`, has the measured value the published sign, and `size`,
+has it the published size?
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lostlib.claims.catalog import CLAIMS
+from lostlib.stats import Estimate
+
+HOLDS, NOT, OPPOSITE, UNMEASURABLE = "holds", "does not hold", "opposite", "not measurable here"
+NOT_RUN = "not run"
+STATUSES = (HOLDS, NOT, OPPOSITE, UNMEASURABLE, NOT_RUN)
+TOLD = STATUSES[:3]  # something was found
+
+
+@dataclass(frozen=True)
+class Part:
+    """One estimate that a verdict rests on.
+
+    name       what it is
+    value      with its 95 % interval
+    published  the same quantity in the paper, in the same unit; None: no figure is known
+    expected   1 or -1: the side of `null` on which the claim has it, where no figure is known
+    null       the value that says nothing: 0 for a difference, 1 for a ratio, one half for a majority
+    p          two-sided, of "it equals `null`"; nan where the verdict does not rest on it
+    spec       how it is printed
+    """
+
+    name: str
+    value: Estimate
+    published: float | None = None
+    expected: int = 1
+    null: float = 0.0
+    p: float = math.nan
+    spec: str = "+.3f"
+
+    @property
+    def sign(self) -> str:
+        """Is it on the same side of `null` as published? "yes" or "no" by the interval; "unclear" if that holds `null`.
+
+        An order is the sign of a difference: that the FFN's RID is above attention's, and so on.
+        """
+        wanted = self.expected if self.published is None else np.sign(self.published - self.null)
+        side = 1 if self.value.low > self.null else -1 if self.value.high < self.null else 0
+        return "unclear" if side == 0 else "yes" if side == wanted else "no"
+
+    @property
+    def size(self) -> str:
+        """ "yes" when the published value lies in the measured 95 % interval, else "no"; "no figure" without one.
+
+        The published values have no intervals, so ours alone has to hold them: a narrow interval says "no" to a value
+        that the paper itself may not have meant to the last digit.
+        """
+        if self.published is None:
+            return "no figure"
+        return "yes" if self.value.low <= self.published <= self.value.high else "no"
+
+    @property
+    def side(self) -> str:
+        """Where the interval lies, in words."""
+        side = "above" if self.value.low > self.null else "below" if self.value.high < self.null else "not clear of"
+        return f"{self.name}: {side} {self.null:g}"
+
+    def __str__(self) -> str:
+        value, low, high = (format(end, self.spec) for end in self.value)
+        return f"{self.name} {value} [{low}, {high}]"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim's status for one model on one benchmark, or over several (`benchmark` joins them with a plus)."""
+
+    claim: str
+    status: str
+    reason: str
+    parts: tuple[Part, ...] = ()
+    model: str = ""
+    benchmark: str = ""
+
+    @property
+    def published(self) -> str:
+        """What the paper prints."""
+        return CLAIMS[self.claim].published
+
+    @property
+    def measured(self) -> str:
+        """The estimates in one line, or why there are none."""
+        return "; ".join(map(str, self.parts)) or self.reason
+
+    @property
+    def p(self) -> float:
+        """Of the weakest part: all must differ from what says nothing (an intersection-union test); nan without any."""
+        found = [part.p for part in self.parts if not math.isnan(part.p)]
+        return max(found, default=math.nan)
+
+    @property
+    def sign(self) -> str:
+        """Have all parts the published sign? "no" when one certainly has not."""
+        return _together(part.sign for part in self.parts)
+
+    @property
+    def size(self) -> str:
+        """Have all parts with a published figure its size?"""
+        return _together(part.size for part in self.parts)
+
+    @property
+    def box(self) -> tuple[str, str, str, str, str]:
+        """What `report.verdict` takes."""
+        claim = CLAIMS[self.claim]
+        return f"{self.claim}: {claim.text}", self.published, self.measured, self.status, claim.rule
+
+
+def _together(answers: Iterable[str]) -> str:
+    """ "no" before "unclear" before "yes" before "no figure"; "–" of nothing."""
+    found = set(answers)
+    return next((answer for answer in ("no", "unclear", "yes", "no figure") if answer in found), "–")
+
+
+def combined(cells: Sequence[Verdict]) -> Verdict:
+    """One model's verdict from its benchmarks: their common status, `does not hold` where they differ.
+
+    Cells that are not measurable or not run have no say, and are named in the reason.
+    """
+    told = [cell for cell in cells if cell.status in TOLD]
+    silent = [f"{cell.benchmark}: {cell.reason}" for cell in cells if cell not in told]
+    if not told:
+        rest = [cell for cell in cells if cell.status == UNMEASURABLE] or cells
+        return replace(rest[0], reason="; ".join(silent), benchmark="+".join(cell.benchmark for cell in rest))
+    found = {status: [cell.benchmark for cell in told if cell.status == status] for status in TOLD}
+    status = told[0].status if len(found[told[0].status]) == len(told) else NOT
+    words = [f"{status} on {', '.join(names)}" for status, names in found.items() if names]
+    reason = "; ".join(words + silent)
+    parts = tuple(part for cell in told for part in cell.parts)
+    return replace(told[0], status=status, reason=reason, parts=parts, benchmark="+".join(c.benchmark for c in told))
