@@ -142,6 +142,35 @@ READINGS: dict[str, Reading] = {
         "are a small part of what it computes.",
         "Each query meets the text keys only; there are as many queries as before.",
     ),
+    "most-flips": Reading(
+        lambda flips: tuple(flips["family"]), lambda flips: flips.set_index("family")["flipped"].idxmax(),
+        "Where a choice carries a verdict, a study has to name the choice; where it carries none, naming it is a "
+        "courtesy.",
+        "Count the black frames between one bold name and the next.",
+    ),
+    "turned-by-a-unit": Reading(
+        ("C3", "C4", "none"), "none",
+        "A verdict by sign and order cannot know the unit. One that asks for a size, such as a value above one half, "
+        "could.",
+        "What happens to the ends of an interval when all values are divided by one positive number?",
+    ),
+    "wrong-baseline": Reading(
+        (), 1,
+        "Two of the three points that seem lost belong to the change of function, and the noise has even gained one. "
+        "The baseline of an intervention goes through the same function, with nothing changed.",
+        "Which two runs differ in the noise and in nothing else?",
+    ),
+    "half-the-width": Reading(
+        (), 200,
+        "The width falls with the root of the number: four times the items for half of the interval.",
+        "The standard error of a mean is the spread divided by the root of the number of items.",
+    ),
+    "all-paths": Reading(
+        (), 128,
+        "Some of so many paths lead anywhere. That is why rules and defaults are fixed before one looks, and why what "
+        "was tried is reported in full.",
+        "The second choice doubles the ways that the first one leaves.",
+    ),
 }  # fmt: skip
 
 

@@ -232,6 +232,11 @@ DATA = {
     "largest-step": (SPANS, "1"),
     "together-and-apart": (None, "smaller"),
     "products-left": (None, 10),
+    "most-flips": (pd.DataFrame({"family": ["noise", "rank rule", "prompt"], "flipped": [0, 4, 2]}), "rank rule"),
+    "turned-by-a-unit": (None, "none"),
+    "wrong-baseline": (None, 1),
+    "half-the-width": (None, 200),
+    "all-paths": (None, 128),
 }
 
 
