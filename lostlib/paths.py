@@ -15,6 +15,7 @@ DATA = PACKAGE / "data" if (PACKAGE / "data").exists() else ROOT / "data"
 MODELS = DATA / "models"
 RESULTS = DATA / "results"
 PUBLISHED = DATA / "paper"
+CHANCE = DATA / "chance.json"
 
 
 def weights_hash(folder: Path) -> str:

@@ -17,6 +17,7 @@ import re
 import shlex
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ from lostlib.names import nearest
 from lostlib.parameters import ParameterError, check_parameters
 
 __all__ = [
+    "Cell",
     "Number",
     "ParameterError",
     "Published",
@@ -67,6 +69,17 @@ class Number(NamedTuple):
 
     def _ipython_display_(self) -> None:
         """Show nothing when a cell ends in `say(...)`: that has shown it already."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table that is MyST in the book, to hold links or be the target of one, and plain text elsewhere."""
+
+    text: str
+    myst: str
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class Published(NamedTuple):
@@ -182,9 +195,13 @@ def figure(fig: Figure, name: str, caption: str, alt: str, data: pd.DataFrame | 
 
 
 def table(
-    df: pd.DataFrame, name: str, caption: str, formats: Mapping[str, str | Callable[[Any], str]] | None = None
-) -> None:
-    """Show a numbered table; prose refers to it with {numref}`tab-name`. `formats` maps columns to format specs."""
+    df: pd.DataFrame, name: str, caption: str, formats: Mapping[str, str | Callable[[Any], str]] | None = None,
+    look: str = "",
+) -> None:  # fmt: skip
+    """Show a numbered table; prose refers to it with {numref}`tab-name`. `formats` maps columns to format specs.
+
+    `look` is a class of `book/_static/lost.css`: "lost-sortable" is for long tables, to be searched and sorted.
+    """
     label, caption = _label("tab", name), " ".join(caption.split())
     df = df.reset_index(drop=df.index.names == [None])  # an index without a name says nothing
     text = _as_text(df, formats or {})
@@ -192,7 +209,7 @@ def table(
     if folder := files_folder():
         (folder / f"{label}.csv").write_text(df.to_csv(index=False))
         links = f"\n\n{_downloads(label, ['csv'])}"
-    markdown = f"{_csv_table(text, caption, label)}{links}"
+    markdown = f"{_csv_table(text, caption, label, look)}{links}"
     heading = f"<table border='1'><caption>{html.escape(f'Table “{name}”: {caption}')}</caption>"
     rows = text.to_html(index=False, escape=True).split(">", 1)[1]
     _show({"text/plain": text.to_string(index=False), "text/html": heading + rows, BOOK: {"markdown": markdown}})
@@ -216,7 +233,9 @@ def _as_text(df: pd.DataFrame, formats: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[str(c) for c in df.columns])
 
 
-def _cell(value: Any, spec: str | Callable[[Any], str] | None) -> str:
+def _cell(value: Any, spec: str | Callable[[Any], str] | None) -> str | Cell:
+    if isinstance(value, Cell):
+        return value
     if value is None or value is pd.NA or value != value:  # NaN is the one value unlike itself
         return "–"
     if callable(spec):
@@ -224,13 +243,14 @@ def _cell(value: Any, spec: str | Callable[[Any], str] | None) -> str:
     return format(value, spec or (".4g" if isinstance(value, float) else ""))
 
 
-def _csv_table(text: pd.DataFrame, caption: str = "", label: str = "") -> str:
+def _csv_table(text: pd.DataFrame, caption: str = "", label: str = "", look: str = "") -> str:
     """A MyST table with all cells escaped; a colon fence, because its title may hold backticks."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerow([escape(c) for c in text.columns])
-    writer.writerows([escape(c) for c in row] for row in text.itertuples(index=False))
-    name = f":name: {label}\n" if label else ""
+    for row in text.itertuples(index=False):
+        writer.writerow([c.myst if isinstance(c, Cell) else escape(c) for c in row])
+    name = (f":name: {label}\n" if label else "") + (f":class: {look}\n" if look else "")
     return f":::{{csv-table}} {caption}\n{name}:header-rows: 1\n:widths: auto\n\n{buffer.getvalue()}:::"
 
 

@@ -4,7 +4,7 @@
 2. A notebook's outputs that bring their own page text turn into markdown cells (`for_the_book`), so that figures and
    tables are numbered, labelled and checked like hand-written ones.
 3. The role `num` prints a number and links it to the cell that computed it; the directive `verdicts` lists them all,
-   `models` the checkpoints, `tables` the shipped tables.
+   `coverage` the papers' figures and tables, `models` the checkpoints, `tables` the shipped tables.
 4. Each chapter ends with a box that tells what ran it (`finish_page`).
 """
 
@@ -23,7 +23,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from lostlib import zoo
+from lostlib import claims, zoo
 
 BOOK, NUMBER, VERDICT = (f"application/vnd.lost.{kind}+json" for kind in ("book", "number", "verdict"))
 NUMERIC = re.compile(r"(≤ |below )?[-+−]?[\d.,]+(-\d+)?(e[-+]?\d+)?( ?%)?\??( \[[-+−\d., %]+\])?|–")
@@ -152,21 +152,68 @@ def shown(number: dict | None, spec: str) -> str:
 
 
 class Verdicts(SphinxDirective):
-    """``{verdicts}``: the claims of `book/claims.csv` and their verdicts, linked to where they are reached."""
+    """``{verdicts}``: the claims, linked to their rows of the scorecard, and their verdicts, linked to their boxes."""
 
     def run(self) -> list[nodes.Node]:
         """Build the table from MyST, so that its links are checked like all others."""
-        claims = {line["claim"]: line["text"] for line in listed(self, "claims.csv")}
-        rows = {claim: (claim, text, "not covered yet") for claim, text in claims.items()}
-        for v in self.verdicts():
-            rows[v["claim"]] = v["claim"], v["text"], f"{{ref}}`{v['status']} <{v['label']}>`"
-        return csv_table(self, ("Claim", "What the papers say", "Found here"), list(rows.values()), plain=2)
-
-    def verdicts(self) -> list[dict]:
-        """All verdicts in the order of the book's files."""
+        found = dict.fromkeys(claims.CLAIMS, "not covered yet")
         for verdict in self.env.lost_verdicts:
             self.env.note_dependency(verdict["path"])
-        return self.env.lost_verdicts
+            found[verdict["claim"]] = f"{{ref}}`{verdict['status']} <{verdict['label']}>`"
+        rows = [
+            (f"{{ref}}`{claim} <claim-{claim.lower()}>`", quoted(claims.CLAIMS[claim].text), status)
+            for claim, status in found.items()
+        ]
+        return csv_table(self, ("Claim", "What the papers say", "Found here"), rows, plain=0)
+
+
+class Coverage(SphinxDirective):
+    """``{coverage}``: the papers' figures and tables, from `book/coverage.csv`, and what the scorecard found."""
+
+    CELLS = "notebooks/scorecard_files/tab-cells.csv"
+
+    def run(self) -> list[nodes.Node]:
+        """Build the table from MyST, so that its links are checked like all others."""
+        found = listed(self, f"../{self.CELLS}")
+        rows = [
+            (
+                quoted(f"{line['paper']}, {line['place']}"),
+                quoted(line["what"]),
+                "; ".join(outcomes(line, found)) or quoted(line["status"]),
+                place(line["where"]),
+                quoted(line["note"]),
+            )
+            for line in listed(self, "coverage.csv")
+        ]
+        return csv_table(self, ("Place", "What", "Found", "Here", "Note"), rows, plain=0, look="lost-coverage")
+
+
+def place(label: str) -> str:
+    """A link to a chapter, or to a numbered figure or table; a dash where there is none."""
+    return "–" if not label else f"{{ref}}`{label}`" if label.startswith("ch-") else f"{{numref}}`{label}`"
+
+
+def outcomes(line: dict[str, str], found: list[dict[str, str]]) -> list[str]:
+    """For each claim of a line what the scorecard's cells come to, linked to the claim's row."""
+    return [
+        f"{{ref}}`{claim} <claim-{claim.lower()}>` {outcome(claim, line['benchmark'], found)}"
+        for claim in line["claims"].split("+")
+        if claim
+    ]
+
+
+def outcome(claim: str, benchmark: str, found: list[dict[str, str]]) -> str:
+    """One word for the cells of a claim, of one benchmark where it is named."""
+    rows = [row for row in found if row["claim"] == claim and benchmark in ("", row["benchmark"])]
+    cells = {(row["model"], row["benchmark"]): row["status"] for row in rows}
+    told = [status for status in cells.values() if status in claims.TOLD]
+    if not told:
+        return "not measurable here" if claims.UNMEASURABLE in cells.values() else "not run"
+    holds = told.count(claims.HOLDS)
+    word = "reproduced" if holds == len(told) else "in part" if holds else "differs"
+    printed = [row["size"] for row in rows if row["size"] in ("yes", "no")]
+    sizes = f"; size in {printed.count('yes')} of {len(printed)}" if printed else ""
+    return f"**{word}** (holds in {holds} of {len(told)}{sizes})"
 
 
 class Models(SphinxDirective):
@@ -278,6 +325,7 @@ def setup(app: Sphinx) -> dict[str, object]:
     """Register everything."""
     app.add_role("num", Num())
     app.add_directive("verdicts", Verdicts)
+    app.add_directive("coverage", Coverage)
     app.add_directive("models", Models)
     app.add_directive("tables", Tables)
     app.add_node(nodes.citation, override=True, html=(open_citation, close_citation))

@@ -22,7 +22,7 @@ document.addEventListener("DOMContentLoaded", () => {
       const words = box.value.toLowerCase().split(/\s+/);
       const rows = [...body.rows];
       for (const row of rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
-      found.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} tables`;
+      found.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`;
     };
     box.type = "search";
     box.addEventListener("input", search);

@@ -42,6 +42,11 @@ class Item:
     aliases: tuple[str, ...] = ()
     fault: str | None = None
 
+    @property
+    def guesses(self) -> int:
+        """Among how many answers one can guess: its options, two for yes or no, 0 where there is no telling."""
+        return len(self.options) if self.options else 2 * (self.kind == "yesno")
+
 
 def known(row: Mapping[str, Any]) -> dict[str, Any]:
     """An item's `relevant` and `objects`, which only rows of the mini world have."""

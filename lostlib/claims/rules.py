@@ -6,7 +6,7 @@ They compare intervals, never bare values, with zero or with `MARGIN`. Each rule
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -61,19 +61,23 @@ def noise_innovates(rows: pd.DataFrame, claim: str) -> Verdict:
     return _verdict(claim, status, (rid, mix))
 
 
-def same_in_all_models(residual: Mapping[str, pd.DataFrame]) -> Verdict:
-    """C6, from the residual rows of several models."""
-    orders = {
-        name: {ffn_innovates(rows).status, _by_side(attention_mixes(rows).parts[1].value)}
-        for name, rows in residual.items()
-    }
-    if len(orders) < 2:
-        return _verdict("C6", UNMEASURABLE, (), f"{len(orders)} model{'s' * (len(orders) != 1)} measured")
-    alike = [name for name, found in orders.items() if found == {HOLDS}]
-    status = HOLDS if len(alike) == len(orders) else OPPOSITE if all(o == {OPPOSITE} for o in orders.values()) else NOT
-    share = Part("share of models", stats.share(len(alike), len(orders)), 1.0, null=0.5, spec=".2f")
+def one_order(rows: pd.DataFrame) -> Verdict:
+    """C6 in one model, from residual rows: are FFN and attention in the published order, by RID and by MixIG?"""
+    parts = [replace(found.parts[-1], p=math.nan) for found in (ffn_innovates(rows), attention_mixes(rows))]
+    sides = {_by_side(part.value) for part in parts}  # tested already, for C2 and C3
+    return _verdict("C6", sides.pop() if len(sides) == 1 else NOT, tuple(parts))
+
+
+def same_in_all_models(cells: Sequence[Verdict]) -> Verdict:
+    """C6 over models, from `one_order` of each."""
+    told = [cell for cell in cells if cell.status in TOLD]
+    if len(told) < 2:
+        return _verdict("C6", UNMEASURABLE, (), f"{len(told)} model{'s' * (len(told) != 1)} measured")
+    alike = [cell.model for cell in told if cell.status == HOLDS]
+    status = HOLDS if len(alike) == len(told) else OPPOSITE if all(c.status == OPPOSITE for c in told) else NOT
+    share = Part("share of models", stats.share(len(alike), len(told)), 1.0, null=0.5, spec=".2f")
     which = f": {', '.join(alike)}" if alike else ""
-    return _verdict("C6", status, (share,), f"in {len(alike)} of {len(orders)} models{which}")
+    return _verdict("C6", status, (share,), f"in {len(alike)} of {len(told)} models{which}")
 
 
 # --- does it matter: rows of answers tables ---------------------------------------------------------------------------
@@ -85,9 +89,9 @@ def noise_is_harmless(before: pd.DataFrame, runs: Sequence[pd.DataFrame], chance
         return _verdict("C7", UNMEASURABLE, (), problem, benchmark)
     name = benchmark.removeprefix("mini-")
     known = name in ("pope", "realworldqa")  # the two whose figures before and after are known
-    change = _change(benchmark, runs, before, figure(f"{name}_sap", f"{name}_vanilla", 100) if known else None)
-    status = _harm(change.value)
-    return _verdict("C7", status, (change,), _LOSS[status], benchmark)
+    found = change(benchmark, runs, before, figure(f"{name}_sap", f"{name}_vanilla", 100) if known else None)
+    status = _harm(found.value)
+    return _verdict("C7", status, (found,), _LOSS[status], benchmark)
 
 
 def majority(cells: Sequence[Verdict]) -> Verdict:
@@ -106,9 +110,9 @@ def text_is_needed(before: pd.DataFrame, text: pd.DataFrame, visual: Sequence[pd
     before, text, *visual = (rows[rows["group"] == "arithmetic"] for rows in (before, text, *visual))
     if problem := "no sums among its questions" if before.empty else at_chance(before, 0.0):
         return _verdict("C9", UNMEASURABLE, (), problem, benchmark)
-    cost = _change("sums, noise on text keys", [text], before, expected=-1)
-    other = replace(_change("noise on visual keys", visual, before), p=math.nan)
-    more = _change("text keys minus visual keys", [text], _over_runs(visual), expected=-1)
+    cost = change("sums, noise on text keys", [text], before, expected=-1)
+    other = replace(change("noise on visual keys", visual, before), p=math.nan)
+    more = change("text keys minus visual keys", [text], _over_runs(visual), expected=-1)
     status = HOLDS if cost.value.high < 0 and more.value.high < 0 else OPPOSITE if more.value.low > 0 else NOT
     return _verdict("C9", status, (cost, replace(other, expected=-1), more), benchmark=benchmark)
 
@@ -148,8 +152,8 @@ def sinks_are_idle(
         return _verdict("C11", UNMEASURABLE, (), problem, benchmark)
     pope = benchmark.endswith("pope")
     figures = [figure(f"mask_pope_{kind}", "mask_pope_original", 100) if pope else None for kind in ("sinks", "random")]
-    sinks = replace(_change(f"{benchmark}, sinks cut", [cut], before, figures[0], expected=-1), p=math.nan)
-    random = _change(f"{benchmark}, random cut", others, before, figures[1], expected=-1)
+    sinks = replace(change(f"{benchmark}, sinks cut", [cut], before, figures[0], expected=-1), p=math.nan)
+    random = change(f"{benchmark}, random cut", others, before, figures[1], expected=-1)
     holds = sinks.value.low > -MARGIN and random.value.high < 0
     reverse = random.value.low > -MARGIN and sinks.value.high < 0
     return _verdict("C11", HOLDS if holds else OPPOSITE if reverse else NOT, (sinks, random), benchmark=benchmark)
@@ -160,8 +164,8 @@ def var_helps(before: pd.DataFrame, after: pd.DataFrame, chance: float, benchmar
     if problem := at_chance(before, chance):
         return _verdict("C12", UNMEASURABLE, (), problem, benchmark)
     keys = ("pope_acc_llava15_7b_var", "pope_acc_llava15_7b_base", 100)
-    change = _change(benchmark, [after], before, figure(*keys) if benchmark.endswith("pope") else None)
-    return _verdict("C12", _by_side(change.value), (change,), benchmark=benchmark)
+    found = change(benchmark, [after], before, figure(*keys) if benchmark.endswith("pope") else None)
+    return _verdict("C12", _by_side(found.value), (found,), benchmark=benchmark)
 
 
 def without_sinks(claim: str, benchmark: str) -> Verdict:
@@ -188,11 +192,16 @@ def rho_for(benchmark: str) -> float:
 
 
 def at_chance(before: pd.DataFrame, chance: float) -> str:
-    """Why a baseline cannot show a loss: the interval of its accuracy does not lie above chance; "" where it does."""
+    """Why a baseline cannot show a loss: the interval of its accuracy does not lie above chance; "" where it does.
+
+    Chance is the larger of `chance`, guessing among the options, and of always giving the commonest right answer (column
+    `gold`): among numbers nothing can be guessed, and yet a model that says 2 to everything is right sometimes.
+    """
     accuracy = stats.mean(before["correct"], before["cluster"])
-    if accuracy.low > chance:
+    common = before["gold"].value_counts(normalize=True).max() if "gold" in before else 0.0
+    if accuracy.low > max(chance, common):
         return ""
-    return f"the baseline {accuracy} is not above chance, {chance:.3f}"
+    return f"the baseline {accuracy} is not above chance, {max(chance, common):.3f}"
 
 
 def _contrast(
@@ -212,7 +221,7 @@ def _level(rows: pd.DataFrame, name: str, value: str, kind: dict[str, str], prin
 _SPECS = {"rid": "+.3f", "mixig": "+.4f"}
 
 
-def _change(
+def change(
     name: str, runs: Sequence[pd.DataFrame], before: pd.DataFrame, printed: float | None = None, expected: int = 1
 ) -> Part:
     """Change of accuracy, the mean over runs that differ in their seed, paired over the items that all of them hold."""

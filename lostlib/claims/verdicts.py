@@ -94,6 +94,10 @@ class Verdict:
     model: str = ""
     benchmark: str = ""
 
+    def of(self, model: str, benchmark: str = "") -> Verdict:
+        """The same, of this model."""
+        return replace(self, model=model, benchmark=benchmark)
+
     @property
     def published(self) -> str:
         """What the paper prints."""
@@ -138,8 +142,11 @@ def combined(cells: Sequence[Verdict]) -> Verdict:
 
     Cells that are not measurable or not run have no say, and are named in the reason.
     """
+    if len(cells) == 1:
+        return cells[0]
     told = [cell for cell in cells if cell.status in TOLD]
-    silent = [f"{cell.benchmark}: {cell.reason}" for cell in cells if cell not in told]
+    reasons = dict.fromkeys(cell.reason for cell in cells if cell not in told)
+    silent = [f"{', '.join(c.benchmark for c in cells if c not in told and c.reason == r)}: {r}" for r in reasons]
     if not told:
         rest = [cell for cell in cells if cell.status == UNMEASURABLE] or cells
         return replace(rest[0], reason="; ".join(silent), benchmark="+".join(cell.benchmark for cell in rest))
@@ -149,3 +156,8 @@ def combined(cells: Sequence[Verdict]) -> Verdict:
     reason = "; ".join(words + silent)
     parts = tuple(part for cell in told for part in cell.parts)
     return replace(told[0], status=status, reason=reason, parts=parts, benchmark="+".join(c.benchmark for c in told))
+
+
+def not_run(claim: str, model: str = "", benchmark: str = "") -> Verdict:
+    """Where nothing was measured."""
+    return Verdict(claim, NOT_RUN, "no table", (), model, benchmark)

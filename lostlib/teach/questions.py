@@ -136,6 +136,30 @@ READINGS: dict[str, Reading] = {
         "count again what has been said before.",
         "Is the direction outside the stream's span when the second layer writes it?",
     ),
+    "false-alarms": Reading(
+        (), lambda p: round(0.05 * p.notna().sum()),
+        "A p below one in twenty comes up by chance in one test of twenty, whatever is tested. Holm's adjustment asks "
+        "more of the smallest p the more tests there are, so that even one false alarm on the whole page is rare.",
+        "How many p values does the table hold, and what share of them falls below the threshold by chance?",
+    ),
+    "at-chance": Reading(
+        ("holds", "opposite", "not measurable here"), "not measurable here",
+        "A model that guesses has nothing to lose. That noise changes nothing is then no finding about attention, "
+        "however narrow the interval.",
+        "What would the change of accuracy be if attention mattered a lot, in a model that guesses?",
+    ),
+    "sign-without-size": Reading(
+        (), lambda found: int(((found["sign"] == "yes") & (found["size"] == "no")).sum()),
+        "The sign is what a claim says, the size what a number in the paper says. A small model in a small world can "
+        "share the one and not the other, and a table that prints only ticks would hide which.",
+        "Count the rows of the model whose sign is “yes” and whose size is “no”.",
+    ),
+    "wide-interval": Reading(
+        ("holds", "does not hold", "opposite"), "does not hold",
+        "Neither is certain: no loss at all and a loss of more than two points both lie in the interval. “Does not "
+        "hold” is the absence of evidence here, not evidence of harm; more items would narrow the interval.",
+        "Is a loss of two points ruled out? Is a loss of nothing ruled out?",
+    ),
     "products-left": Reading(
         (), 10,
         "A tenth of the products, and yet the layer gets much less than ten times faster: products of queries and keys "

@@ -75,10 +75,13 @@ def test_residual_claims(rule, means: dict, status: str):
 
 def test_one_order_in_all_models():
     same, turned = residual(), residual(attn=(0.3, 0.01), ffn=(0.2, 0.5))
-    assert claims.same_in_all_models({"a": same}).status == UNMEASURABLE
-    assert claims.same_in_all_models({"a": same, "b": residual(1)}).status == HOLDS
-    assert claims.same_in_all_models({"a": turned, "b": turned}).status == OPPOSITE
-    found = claims.same_in_all_models({"a": same, "b": turned})
+    a, b, c = (claims.one_order(rows).of(name) for rows, name in ((same, "a"), (residual(1), "b"), (turned, "c")))
+    assert [cell.status for cell in (a, b, c)] == [HOLDS, HOLDS, OPPOSITE]
+    assert claims.one_order(residual(ffn=(0.03, 0.02))).status == NOT
+    assert claims.same_in_all_models([a]).status == UNMEASURABLE
+    assert claims.same_in_all_models([a, b]).status == HOLDS
+    assert claims.same_in_all_models([c, c]).status == OPPOSITE
+    found = claims.same_in_all_models([a, c, claims.not_run("C6", "d")])
     assert (found.status, found.reason) == (NOT, "in 1 of 2 models: a")
 
 
@@ -102,6 +105,14 @@ def test_a_baseline_at_chance_is_never_unaffected():
     for rule, more in ((claims.var_helps, answers(0.5)), (claims.sinks_are_idle, answers(0.5))):
         runs = ([answers(0.5)],) if rule is claims.sinks_are_idle else ()
         assert rule(answers(0.5), more, *runs, 0.5, "mini-pope").status == UNMEASURABLE
+
+
+def test_always_giving_the_commonest_number_is_chance_too():
+    """Numbers cannot be guessed among options, but a model that says 2 to everything is right where it is 2."""
+    says_two = answers(0.3).assign(gold=["2"] * 60 + [str(k) for k in range(140)])
+    assert "chance, 0.305" in claims.at_chance(says_two, 0.0)
+    assert claims.noise_is_harmless(says_two, [says_two], 0.0, "mini-mathvista").status == UNMEASURABLE
+    assert claims.at_chance(answers(0.5).assign(gold=says_two["gold"]), 0.0) == ""
 
 
 def test_runs_of_other_items_are_refused():

@@ -1,0 +1,260 @@
+"""The scorecard: every claim, for each model and benchmark of which there are tables. No torch; nothing is measured.
+
+1. `Shelf` finds the shipped tables of weights that are still the shipped ones; 2. `cells` asks each claim's rule about
+them, and says `not run` where a table is wanting; 3. `by_model` puts a model's benchmarks together; 4. `long` lays all
+cells out as rows, with p values adjusted for all tests on the page.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+
+import pandas as pd
+
+from lostlib import benchmarks, claims, results, stats
+from lostlib.claims import Verdict, not_run
+from lostlib.modelchoice import ModelChoice
+from lostlib.results import Key, Table
+from lostlib.zoo import CARDS
+
+TAU = "10%"  # a sink's share of its energy in a sink dimension
+VAR = "var:tau=10%,p=0.6,rho={rho}"
+CUT = "knockout:keys={keys},tau=10%"
+NOISE = "sap:keys={keys},weights={weights}"
+
+
+class Shelf:
+    """The shipped tables, by what they are measurements of; those that were read are remembered.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        Where they are; the package's own by default.
+    n : int, optional
+        Read no more than the first n items of each.
+    models : iterable of str, optional
+        Only these; all by default.
+    """
+
+    def __init__(self, folder: Path | None = None, n: int | None = None, models: Iterable[str] | None = None) -> None:
+        self.n, self.read = n, dict[Path, Table]()
+        self.held: dict[tuple, tuple[Path, Key]] = {}
+        weights, wanted = cache(_weights), None if models is None else set(models)
+        for path in results.shipped_tables(folder):
+            key = results.read_key(path)
+            if (wanted is None or key.model in wanted) and key.weights in (weights(key.model), "unknown"):
+                self.held[
+                    _index(key.experiment, key.model, key.benchmark, key.intervention, key.seed, key.parameters)
+                ] = (path, key)
+
+    @property
+    def models(self) -> list[str]:
+        """Models with tables of answers, residual metrics or sinks, in the order of `lostlib.zoo`."""
+        found = {key.model for _, key in self.held.values() if key.experiment in ("answers", "residual", "sinks")}
+        return [name for name in CARDS if name in found] + sorted(found - set(CARDS))
+
+    def benchmarks(self, experiment: str, model: str) -> list[str]:
+        """Benchmarks on which a model was measured, in their usual order."""
+        found = {key.benchmark for _, key in self.held.values() if (key.experiment, key.model) == (experiment, model)}
+        return sorted(found, key=lambda name: (list(benchmarks.RULES).index(name.partition(":")[0]), name))
+
+    def get(
+        self,
+        experiment: str,
+        model: str,
+        benchmark: str,
+        intervention: str = "none",
+        seed: int = 0,
+        **parameters: object,
+    ) -> pd.DataFrame | None:
+        """A table's rows, or None where there is none."""
+        path, _ = self.held.get(_index(experiment, model, benchmark, intervention, seed, parameters), (None, None))
+        if path is None:
+            return None
+        if path not in self.read:
+            table = results.read(path)
+            self.read[path] = results.first_items(table, self.n) if self.n else table
+        return self.read[path].frame
+
+    def seeds(self, model: str, benchmark: str, intervention: str) -> list[pd.DataFrame]:
+        """Answers under an intervention, one run for each seed that was measured."""
+        wanted: tuple = ("answers", model, benchmark, intervention, {})
+        held = sorted(
+            k.seed
+            for _, k in self.held.values()
+            if (k.experiment, k.model, k.benchmark, k.intervention, k.parameters) == wanted
+        )
+        found = (self.get("answers", model, benchmark, intervention, seed) for seed in held)
+        return [frame for frame in found if frame is not None]
+
+
+def _weights(model: str) -> str:
+    return ModelChoice.parse(model).weights
+
+
+def _index(experiment: str, model: str, benchmark: str, intervention: str, seed: int, parameters: dict) -> tuple:
+    return experiment, model, benchmark, intervention, seed, repr(sorted(parameters.items()))
+
+
+# --- the cells --------------------------------------------------------------------------------------------------------
+
+
+def cells(shelf: Shelf) -> list[Verdict]:
+    """One verdict for each claim, model and benchmark; a claim that a model was not measured for has one, `not run`."""
+    found = [cell for model in shelf.models for cell in _of_model(shelf, model)]
+    lacking = [
+        not_run(claim, model)
+        for model in shelf.models
+        for claim in claims.CLAIMS
+        if not any((cell.claim, cell.model) == (claim, model) for cell in found)
+    ]
+    order = {claim: k for k, claim in enumerate(claims.CLAIMS)}
+    return sorted(found + lacking, key=lambda cell: order[cell.claim])  # stable: models stay in their order
+
+
+def _of_model(shelf: Shelf, model: str) -> list[Verdict]:
+    noise = list(_noise(shelf, model))
+    most = [claims.majority(noise).of(model)] if any(cell.status != claims.NOT_RUN for cell in noise) else []
+    return [*_residual(shelf, model), *noise, *most, *_sums(shelf, model), *_sinks(shelf, model)]
+
+
+def _residual(shelf: Shelf, model: str) -> Iterator[Verdict]:
+    """C1 to C6."""
+    for benchmark in shelf.benchmarks("residual", model):
+        rows = shelf.get("residual", model, benchmark)
+        if rows is None:
+            continue
+        for rule in (claims.attention_at_tolerance, claims.ffn_innovates, claims.attention_mixes, claims.one_order):
+            yield rule(rows).of(model, benchmark)
+        for claim in ("C4", "C5"):
+            yield claims.noise_innovates(rows, claim).of(model, benchmark)
+
+
+def _noise(shelf: Shelf, model: str) -> Iterator[Verdict]:
+    """C7."""
+    for benchmark, before in _answered(shelf, model):
+        runs = shelf.seeds(model, benchmark, NOISE.format(keys="visual", weights="gaussian"))
+        if runs:
+            chance = benchmarks.chance(benchmark, len(before))
+            yield claims.noise_is_harmless(before, runs, chance, benchmark).of(model, benchmark)
+        else:
+            yield not_run("C7", model, benchmark)
+
+
+def _sums(shelf: Shelf, model: str) -> Iterator[Verdict]:
+    """C9."""
+    for benchmark, before in _answered(shelf, model):
+        text, visual = (
+            shelf.seeds(model, benchmark, NOISE.format(keys=keys, weights="gaussian")) for keys in ("text", "visual")
+        )
+        if benchmark.endswith("mathvista") and text and visual:
+            yield claims.text_is_needed(before, text[0], visual, benchmark).of(model, benchmark)
+
+
+def _sinks(shelf: Shelf, model: str) -> Iterator[Verdict]:
+    """C10, and where the model has visual sinks C11 and C12."""
+    planted, some = bool(getattr(CARDS.get(model), "planted_in", None)), None
+    for benchmark in shelf.benchmarks("sinks", model):
+        tokens = shelf.get("sinks", model, benchmark, tau=TAU)
+        if tokens is not None:
+            yield claims.sinks_exist(tokens, planted).of(model, benchmark)
+            some = bool(some) or bool(tokens.loc[tokens["kind"] == "visual", "sink"].any())
+    if some is None:
+        return
+    for benchmark, before in _answered(shelf, model):
+        if not some:
+            yield from (claims.without_sinks(claim, benchmark).of(model, benchmark) for claim in ("C11", "C12"))
+            continue
+        chance = benchmarks.chance(benchmark, len(before))
+        cut, others = (shelf.seeds(model, benchmark, CUT.format(keys=keys)) for keys in ("sinks", "random"))
+        if cut and others:
+            yield claims.sinks_are_idle(before, cut[0], others, chance, benchmark).of(model, benchmark)
+        moved = shelf.get("answers", model, benchmark, VAR.format(rho=claims.rho_for(benchmark)))
+        if moved is not None:
+            yield claims.var_helps(before, moved, chance, benchmark).of(model, benchmark)
+
+
+def _answered(shelf: Shelf, model: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Benchmarks that the untouched model has answered."""
+    for benchmark in shelf.benchmarks("answers", model):
+        if (before := shelf.get("answers", model, benchmark)) is not None:
+            yield benchmark, before
+
+
+# --- as tables --------------------------------------------------------------------------------------------------------
+
+
+def by_model(found: Iterable[Verdict]) -> dict[tuple[str, str], Verdict]:
+    """(claim, model) -> the verdict over that model's benchmarks."""
+    parts = groupby(found, key=lambda cell: (cell.claim, cell.model))
+    return {key: claims.combined(list(group)) for key, group in parts}
+
+
+def headline(found: Sequence[Verdict]) -> str:
+    """What stands in a cell of the scorecard: the first estimate, of several benchmarks the lowest, or the reason."""
+    leads = [cell.parts[0] for cell in found if cell.status in claims.TOLD and cell.parts]
+    if not leads:
+        return claims.combined(found).reason
+    lowest = min(leads, key=lambda part: part.value.value)
+    value, low, high = (format(end, lowest.spec) for end in lowest.value)
+    return f"{value} [{low}, {high}]" + (f", lowest of {len(leads)}" if len(leads) > 1 else "")
+
+
+def long(found: Iterable[Verdict]) -> pd.DataFrame:
+    """One row for each estimate, one for a cell without any.
+
+    The family of tests is every cell with a p of its own: a cell has one, that of its weakest estimate, and Holm's
+    adjustment runs over all of them together (`p_holm`, of the cell).
+    """
+    kept = list(found)
+    adjusted = stats.holm([cell.p for cell in kept])
+    rows = []
+    for cell, p_holm in zip(kept, adjusted, strict=True):
+        about = {"claim": cell.claim, "model": cell.model, "benchmark": cell.benchmark, "status": cell.status}
+        tail = {"p": cell.p, "p_holm": p_holm, "reason": cell.reason}
+        for part in cell.parts or (None,):
+            if part is None:
+                rows.append(about | dict.fromkeys(("estimate", "sign", "size"), "–") | tail)
+                continue
+            value = {"estimate": part.name, **part.value._asdict(), "published": part.published}
+            rows.append(about | value | {"sign": part.sign, "size": part.size} | tail)
+    columns = [
+        "claim",
+        "model",
+        "benchmark",
+        "status",
+        "estimate",
+        "value",
+        "low",
+        "high",
+        "published",
+        "sign",
+        "size",
+        "p",
+        "p_holm",
+        "reason",
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def changes(shelf: Shelf, interventions: dict[str, str]) -> pd.DataFrame:
+    """Change of accuracy under each intervention (label -> text), mean over seeds: one row a model and benchmark.
+
+    Where the baseline is not above chance there is a row without a value, and `measurable` is False.
+    """
+    rows = []
+    for model in shelf.models:
+        for benchmark, before in _answered(shelf, model):
+            able = not claims.at_chance(before, benchmarks.chance(benchmark, len(before)))
+            for label, text in interventions.items():
+                if runs := shelf.seeds(model, benchmark, text):
+                    value = claims.change(benchmark, runs, before).value if able else stats.Estimate(*[math.nan] * 3)
+                    about = {"model": model, "benchmark": benchmark, "intervention": label, "measurable": able}
+                    rows.append(about | {"seeds": len(runs), "baseline": before["correct"].mean(), **value._asdict()})
+    return pd.DataFrame(
+        rows, columns=["model", "benchmark", "intervention", "measurable", "seeds", "baseline", "value", "low", "high"]
+    )

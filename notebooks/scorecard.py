@@ -1,0 +1,410 @@
+# ---
+# jupyter:
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+#   lost: {data: [data/results/answers, data/results/residual, data/results/sinks, data/chance.json, data/models/*/model.safetensors]}
+# ---
+
+# %% [markdown]
+# (ch-scorecard)=
+# # The scorecard
+#
+# The chapters look at one model at a time. The papers speak of families of models and of many benchmarks. This chapter puts
+# every claim beside every model and every benchmark of which there are tables: what was published, what was measured, the
+# interval, and a verdict.
+#
+# ## The papers' claims
+#
+# {cite:t}`lost2026` report means over fifteen models and seven benchmarks, {cite:t}`kang2025see` six models and some twenty
+# benchmarks; neither gives intervals. {numref}`tab-scorecard` lists what they say as twelve claims, C1 to C12. The models here are
+# small and were trained by this project; a real model joins the table when somebody measures it ({ref}`real-models`).
+#
+# ## Your prediction
+#
+# A claim can fail in two ways: the sign is another, or the sign is the same and the size is not. Of the numbers that the papers print,
+# how many will our small models share in sign, and how many in size?
+
+# %% tags=["parameters"]
+model = "mini-llava-1.5"
+benchmark = "mini-pope"
+n_items = 1000
+seed = 0
+device = "cpu"
+models = "all"
+
+# %% tags=["hide-input"]
+import re as _re
+
+from lostlib import report
+
+report.check_parameters(globals(), models=_re.compile(r"all|[^+]+(\+[^+]+)*"))
+report.style()
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from lostlib import claims, results, scorecard, stats
+
+# %% [markdown]
+# ## Minimal code
+#
+# ```python
+# from lostlib import scorecard
+#
+# cells = scorecard.cells(scorecard.Shelf(models=["mini-llava-1.5"], n=100))
+# for cell in cells[:5]:
+#     print(cell.claim, cell.benchmark, cell.status, "|", cell.published, "|", cell.measured)
+# ```
+#
+# ## How to read it
+#
+# A verdict is a rule in code ({ref}`api-claims`), applied to intervals. It is one of
+#
+# | | |
+# |---|---|
+# | ✓ holds | the rule of the claim is met |
+# | ✗ does not hold | it is not met, for want of an effect or for want of certainty |
+# | ⇄ opposite | the intervals lie on the other side of what the claim says |
+# | ○ not measurable here | the rows cannot tell. Above all: where a baseline is not above chance, nothing can be lost. Chance is guessing among the options, or always giving the commonest right answer, whichever earns more |
+# | · not run | there is no table; nothing is measured in silence to fill this page |
+#
+# Two more judgements stand beside the verdict. **Sign**: lies the interval on the same side of zero as the published value, or,
+# where no figure is known, as the claim has it? An order is the sign of a difference. **Size**: does the interval hold the published
+# value? The papers give no intervals, so ours alone has to.
+#
+# ## The table
+
+# %% tags=["hide-input"]
+shelf = scorecard.Shelf(n=n_items, models=None if models == "all" else models.split("+"))
+if model not in shelf.models:
+    raise report.ParameterError(f"model = {model!r}: there are tables of {', '.join(shelf.models) or 'no model'}")
+cells = scorecard.cells(shelf)
+MARKS = report.MARKS | {claims.NOT_RUN: "·"}
+_lines = []
+for _claim, _about in claims.CLAIMS.items():
+    _myst = (
+        f"(claim-{_claim.lower()})=\n**{_claim}** {report.escape(_about.text)}\n\n*{report.escape(_about.published)}*"
+    )
+    _line = {"claim; published": report.Cell(f"{_claim} {_about.text} ({_about.published})", _myst)}
+    for _model in shelf.models:
+        _of = [cell for cell in cells if (cell.claim, cell.model) == (_claim, _model)]
+        _all = claims.combined(_of)
+        _status = f"{MARKS[_all.status]} {_all.status}"
+        _rest = [scorecard.headline(_of)] if _all.status != claims.NOT_RUN else []
+        _rest += [f"sign {_all.sign}, size {_all.size}"] if _all.status in claims.TOLD else []
+        _myst = "\n\n".join([f"{{ref}}`{_status} <verdict-{_claim.lower()}>`", *map(report.escape, _rest)])
+        _line[_model] = report.Cell(" · ".join([_status, *_rest]), _myst)
+    _lines.append(_line)
+report.table(
+    pd.DataFrame(_lines),
+    "scorecard",
+    "Claims and models. In a cell: the verdict over the model's benchmarks, the claim's first estimate with its 95 % interval (of several "
+    "benchmarks the lowest), and whether sign and size are as published. All estimates are in {numref}`tab-cells`, the rules in "
+    "the boxes that the verdicts lead to.",
+    look="lost-scorecard",
+)
+
+# %% tags=["hide-input"]
+estimates = scorecard.long(cells)
+tests = estimates.drop_duplicates(["claim", "model", "benchmark"])
+_told = tests[tests["status"].isin(claims.TOLD)]
+_printed = estimates[estimates["published"].notna()]
+report.say("n_models", len(shelf.models))
+report.say("n_told", len(_told))
+for _key, _status in (("holds", claims.HOLDS), ("fails", claims.TOLD[1]), ("opposite", claims.OPPOSITE)):
+    report.say(f"n_{_key}", int((_told["status"] == _status).sum()))
+report.say("n_unmeasurable", int((tests["status"] == claims.UNMEASURABLE).sum()))
+report.say("n_not_run", int((tests["status"] == claims.NOT_RUN).sum()))
+report.say("n_printed", len(_printed))
+report.say("n_same_sign", int((_printed["sign"] == "yes").sum()))
+report.say("n_same_size", int((_printed["size"] == "yes").sum()))
+report.say("n_tests", int(tests["p"].notna().sum()))
+report.say("n_clear", int((tests["p"] < 0.05).sum()))
+report.say("n_clear_holm", int((tests["p_holm"] < 0.05).sum()))
+
+# %% [markdown]
+# There are tables of {num}`n_models:d` models. In {num}`n_told:d` cells of claim, model and benchmark something was found: the claim holds
+# in {num}`n_holds:d`, does not hold in {num}`n_fails:d`, and the opposite is found in {num}`n_opposite:d`; {num}`n_unmeasurable:d` more
+# cells are not measurable here and {num}`n_not_run:d` were not run. Of the {num}`n_printed:d` estimates that can be set beside a
+# published figure, {num}`n_same_sign:d` have its sign and {num}`n_same_size:d` its size.
+#
+# ### Many comparisons
+#
+# A page with many tests finds something by chance. The **family** is every cell with a test of its own, over all claims, models and
+# benchmarks: {num}`n_tests:d` of them. Each is two-sided, paired and clustered by image, of the statement that nothing differs; a
+# claim with two conditions is as certain as the weaker one. C6 and C8 only count verdicts of others and are left out. Of these tests
+# {num}`n_clear:d` have a p below one in twenty alone, and {num}`n_clear_holm:d` after Holm's adjustment over the whole family. The
+# verdicts themselves are not adjusted: they are what one would say after seeing one cell. The column `p, Holm` of {numref}`tab-cells` says
+# which of them a reader of the whole page may keep.
+#
+# ### Two claims about many
+
+# %% tags=["hide-input"]
+report.verdict(*claims.same_in_all_models([cell for cell in cells if cell.claim == "C6"]).box)
+_most = claims.combined([cell for cell in cells if (cell.claim, cell.model) == ("C8", model)])
+_text, _published, _measured, _status, _rule = _most.box
+if _status == claims.NOT_RUN:
+    _status = claims.UNMEASURABLE
+report.verdict(_text, _published, f"{model}: {_measured}", _status, _rule)
+
+# %% [markdown]
+# C6 is about all models at once; here most of them are variants of one family, so that this is no sample of what exists. For C8 the
+# box speaks of {ref}`one model <model-card>`; the others stand in {numref}`tab-scorecard`.
+#
+# ## Every cell
+
+# %% tags=["hide-input"]
+_shown = estimates.assign(
+    measured=[
+        row.reason if pd.isna(row.value) else f"{report.Number('', row.value, row.low, row.high):+.3f}"
+        for row in estimates.itertuples()
+    ]
+)
+_shown = _shown.rename(columns={"p_holm": "p, Holm"})
+report.table(
+    _shown[
+        ["claim", "model", "benchmark", "status", "estimate", "measured", "published", "sign", "size", "p", "p, Holm"]
+    ],
+    "cells",
+    "Every estimate behind the verdicts: what was measured with its 95 % interval (differences of accuracy, RID, MixIG in nats, or what the "
+    "name says), what was published, and the p of the cell, alone and after Holm's adjustment over this table. Without an estimate: why not.",
+    {"published": "+.3g", "p": ".2g", "p, Holm": ".2g"},
+    look="lost-sortable",
+)
+
+# %% [markdown]
+# ## Innovation against reconfiguration
+#
+# The plane of the first paper: RID to the right, MixIG upwards, one panel a model, and one for the published values. The dashed line
+# is the tolerance ε(RoPE). Mind the scales: each panel has its own.
+
+# %% tags=["hide-input"]
+KINDS = {("attn", "none"): "attention", ("ffn", "none"): "FFN", ("attn", "noise_delta"): "Noise Δ", ("attn", "noise_qkv"): "Noise QKV",
+         ("attn", "no_rope"): "ε(RoPE)"}  # fmt: skip
+_rows = {name: shelf.get("residual", name, benchmark) for name in shelf.models}
+residual = {
+    name: rows.assign(kind=[KINDS[pair] for pair in zip(rows["module"], rows["control"], strict=True)])
+    for name, rows in _rows.items()
+    if rows is not None
+}
+_keys = {"attention": "attn", "FFN": "ffn", "Noise Δ": "noise_delta", "Noise QKV": "noise_qkv"}
+_value = lambda key: {end: report.published(key).value for end in ("mean", "low", "high")}  # noqa: E731
+_points = [
+    {"model": "paper, mean of its models", "kind": kind, "value": of, **_value(f"{of}_{key}")}
+    for kind, key in _keys.items()
+    for of in ("rid", "mixig")
+]
+_points.append({"model": "paper, mean of its models", "kind": "ε(RoPE)", "value": "rid", **_value("eps_rope")})
+plane = pd.concat(
+    [pd.DataFrame(_points)]
+    + [stats.summary(rows, ["kind"], ["rid", "mixig"]).assign(model=name) for name, rows in residual.items()]
+)
+_panels = list(dict.fromkeys(plane["model"]))
+_height = -(-len(_panels) // 2)
+_fig, _axes = plt.subplots(_height, 2, figsize=(5.2, 2.5 * _height), squeeze=False)
+for _ax in _axes.flat[len(_panels) :]:
+    _ax.axis("off")
+for _ax, _name in zip(_axes.flat, _panels, strict=False):
+    _of = plane[plane["model"] == _name].set_index(["value", "kind"])
+    for _kind, _marker in zip(_keys, "osD^", strict=True):
+        _x, _y = _of.loc[("rid", _kind)], _of.loc[("mixig", _kind)]
+        _ax.errorbar(
+            _x["mean"], _y["mean"],
+            xerr=[[_x["mean"] - _x["low"]], [_x["high"] - _x["mean"]]], yerr=[[_y["mean"] - _y["low"]], [_y["high"] - _y["mean"]]],
+            fmt=_marker, ms=6, capsize=2, label=_kind,
+        )  # fmt: skip
+    _ax.axvline(_of.loc[("rid", "ε(RoPE)"), "mean"], color="0.4", ls="--", lw=1)
+    _ax.axhline(0, color="black", lw=0.8)
+    _ax.set_title(_name, fontsize=8)
+    _ax.set(xlim=(0, None))
+    _ax.margins(0.15)
+    _ax.tick_params(labelsize=8)
+_fig.supxlabel("RID", fontsize=9)
+_fig.supylabel("MixIG (nats)", fontsize=9)
+_fig.legend(*_axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
+report.figure(
+    _fig,
+    "scorecard-plane",
+    f"Innovation and reconfiguration of both modules and the noise controls, means over layers and items of {benchmark} with 95 % intervals; dashed: ε(RoPE).",
+    "Scatter plots of RID and MixIG, one panel for the published values and one for each model, with attention, FFN, Noise Δ and Noise QKV.",
+    data=plane,
+)
+
+# %% [markdown]
+# ## What replacing attention costs
+
+# %% tags=["hide-input"]
+RUNS = {
+    "gaussian on image": "sap:keys=visual,weights=gaussian",
+    "permuted on image": "sap:keys=visual,weights=permuted",
+    "gaussian on text": "sap:keys=text,weights=gaussian",
+}
+forest = scorecard.changes(shelf, RUNS)
+_models = [name for name in shelf.models if name in set(forest["model"])]
+_names = list(dict.fromkeys(forest["benchmark"]))
+_place = {(b, m): i * (len(_models) + 1) + k for i, b in enumerate(_names) for k, m in enumerate(_models)}
+_fig, _axes = plt.subplots(1, len(RUNS), figsize=(5.2, 1.6 + 0.16 * len(_names) * (len(_models) + 1)), sharey=True)
+for _ax, _label in zip(_axes, RUNS, strict=True):
+    for _k, _model in enumerate(_models):
+        _of = forest[(forest["intervention"] == _label) & (forest["model"] == _model)]
+        _y = pd.Series(
+            [_place[pair] for pair in zip(_of["benchmark"], _of["model"], strict=True)], index=_of.index, dtype=float
+        )
+        _able = _of["measurable"]
+        _error = [(_of["value"] - _of["low"])[_able], (_of["high"] - _of["value"])[_able]]
+        _look = {"color": f"C{_k % 7}", "fmt": "osD^vPX*"[_k % 8]}
+        _ax.errorbar(_of["value"][_able], _y[_able], xerr=_error, ms=4, capsize=2, label=_model, **_look)
+        for _at in _y[~_able]:
+            _ax.text(0, _at, "not measurable ", ha="right", va="center", fontsize=6, color="0.4")
+    _ax.axvline(0, color="black", lw=0.8)
+    _ax.set_title(_label, fontsize=8)
+    _ax.set(xlim=(-1.02, 0.2))
+    _ax.tick_params(labelsize=8)
+_axes[0].set_yticks([i * (len(_models) + 1) + (len(_models) - 1) / 2 for i in range(len(_names))], _names)
+_axes[0].invert_yaxis()
+_fig.supxlabel("change of accuracy", fontsize=9)
+_fig.legend(*_axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=8)
+report.figure(
+    _fig,
+    "scorecard-forest",
+    "Change of accuracy when attention weights are replaced, paired over items, 95 % intervals over pictures. *Not measurable*: the "
+    "untouched model is not above chance there; no mark: not run.",
+    "Forest plot: one panel a replacement, one group of lines a benchmark, one line a model.",
+    data=forest,
+)
+
+# %% [markdown]
+# Zero here means that noise costs nothing, which is the paper's finding. A cell that is *not measurable* looks the same in a table of
+# changes, and means something else: the model could not do the task to begin with.
+#
+# ## Layer by layer
+
+# %% tags=["hide-input"]
+profiles = pd.concat(
+    stats.summary(rows, ["kind", "layer"], ["rid", "mixig"]).assign(model=name) for name, rows in residual.items()
+)
+_fig, _axes = plt.subplots(2, 2, figsize=(5.2, 4.6), sharex=True)
+for _column, _kind in enumerate(("attention", "FFN")):
+    for _row, _value in enumerate(("rid", "mixig")):
+        _ax = _axes[_row][_column]
+        for _k, _name in enumerate(residual):
+            _of = profiles[(profiles["kind"] == _kind) & (profiles["value"] == _value) & (profiles["model"] == _name)]
+            _ax.plot(_of["layer"], _of["mean"], marker="osD^vPX*"[_k % 8], ms=4, color=f"C{_k % 7}", label=_name)
+            _ax.fill_between(_of["layer"], _of["low"], _of["high"], alpha=0.2, lw=0, color=f"C{_k % 7}")
+        _ax.axhline(0, color="black", lw=0.8)
+        _ax.set_title(_kind if _row == 0 else "", fontsize=9)
+        _ax.tick_params(labelsize=8)
+_axes[0][0].set_ylabel("RID")
+_axes[1][0].set_ylabel("MixIG (nats)")
+_fig.supxlabel("layer", fontsize=9)
+_fig.legend(*_axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=8)
+report.figure(
+    _fig,
+    "scorecard-layers",
+    f"RID and MixIG of both modules by layer, on {benchmark}, with 95 % bands.",
+    "Four panels over the layer: RID and MixIG of attention and of the FFN, one line a model.",
+    data=profiles,
+)
+
+# %% [markdown]
+# ## What could fool us
+#
+# - **One family, one world.** The models share their data, their size and mostly their seed; intervals are over pictures, so they say
+#   nothing of another training run. Eight models that agree here are not eight pieces of evidence.
+# - **Published values without intervals.** *Size: no* can mean that our interval is narrow. It compares a small model with large ones
+#   in any case; sign and order are the fairer question.
+# - **Thresholds.** Two points of accuracy count as no loss. The paper names no margin; another one moves cells between *holds* and
+#   *does not hold*, never to *opposite*.
+# - **“Does not hold” is two things.** An effect that is absent, and one that these items cannot show. {numref}`tab-cells` tells them apart by
+#   its intervals.
+# - **Accuracy for F1.** The published figures of the second paper's POPE experiments are F1 where we compare accuracy.
+# - **What was not run.** A row of dots is no row of ticks: which tables exist was decided by what we could afford.
+
+# %% [markdown]
+# ## Exercises
+#
+# Replace the dots, run the cell, then run the check below it. A check never looks at how you do it, only at what comes out;
+# it can be run as often as you like.
+
+# %%
+from lostlib import teach
+
+# %% [markdown]
+# ### Exercise 1: alarms by chance
+#
+# *Objective:* know what a page full of tests finds on its own · *Minutes:* 4 · *Difficulty:* easy
+#
+# Suppose that nothing in {numref}`tab-cells` made any difference at all. In how many of its tests would p lie below one in twenty, on
+# average? A cell has one test, so count each claim, model and benchmark once (`tests["p"]`), and round to a whole number.
+
+# %% tags=["exercise"]
+by_chance = ...
+
+# %% tags=["check"]
+teach.check_reading("false-alarms", by_chance, tests["p"])
+
+# %% tags=["solution", "hide-cell"]
+by_chance = round(0.05 * tests["p"].notna().sum())
+teach.check_reading("false-alarms", by_chance, tests["p"])
+
+# %% [markdown]
+# ### Exercise 2: nothing changed
+#
+# *Objective:* tell “unaffected” from “not measurable” · *Minutes:* 3 · *Difficulty:* easy
+#
+# A model is right on half of a thousand yes-or-no questions, untouched as well as with noise in place of its attention: the change of
+# accuracy is zero, with a narrow interval. What does the scorecard say to C7: `"holds"`, `"opposite"` or `"not measurable here"`?
+
+# %% tags=["exercise"]
+nothing_changed = ...
+
+# %% tags=["check"]
+teach.check_reading("at-chance", nothing_changed)
+
+# %% tags=["solution", "hide-cell"]
+nothing_changed = "not measurable here"
+teach.check_reading("at-chance", nothing_changed)
+
+# %% [markdown]
+# ### Exercise 3: the same sign, another size
+#
+# *Objective:* keep two questions apart · *Minutes:* 5 · *Difficulty:* medium
+#
+# For how many estimates of the model `model` is the sign as published and the size not? Write the expression with the table `mine`, or
+# count in {numref}`tab-cells`.
+
+# %%
+mine = estimates[estimates["model"] == model]
+
+# %% tags=["exercise"]
+sign_only = ...
+
+# %% tags=["check"]
+teach.check_reading("sign-without-size", sign_only, mine)
+
+# %% tags=["solution", "hide-cell"]
+sign_only = int(((mine["sign"] == "yes") & (mine["size"] == "no")).sum())
+teach.check_reading("sign-without-size", sign_only, mine)
+
+# %% [markdown]
+# ### Exercise 4: read an interval
+#
+# *Objective:* say what an interval rules out · *Minutes:* 4 · *Difficulty:* medium
+#
+# With noise in place of attention a model loses one point of accuracy; the interval reaches from a loss of three points to a gain of
+# one. Its baseline is far above chance. Does C7 hold, by the rule in its box: `"holds"`, `"does not hold"` or `"opposite"`?
+
+# %% tags=["exercise"]
+one_point = ...
+
+# %% tags=["check"]
+teach.check_reading("wide-interval", one_point)
+
+# %% tags=["solution", "hide-cell"]
+one_point = "does not hold"
+teach.check_reading("wide-interval", one_point)
+
+# %% tags=["hide-input"]
+_kept = list(shelf.read.values())
+print(results.sources(_kept))
+report.say("seconds_scorecard", sum(t.about["seconds"] for t in _kept))
+report.provenance([t.manifest for t in _kept])

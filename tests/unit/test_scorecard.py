@@ -1,0 +1,185 @@
+"""The scorecard on tables with a known truth: what is read, what is not run; other rows give another verdict."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_claims import answers, residual, tokens
+
+from lostlib import claims, paths, results, scorecard, stats
+from lostlib.benchmarks import NAMESAKES, VERSIONS, chance, load_benchmark
+from lostlib.modelchoice import ModelChoice
+from lostlib.results import Key, Table
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+from lostbook import outcome  # noqa: E402  no package
+
+HOLDS, NOT, OPPOSITE, UNMEASURABLE, NOT_RUN = claims.STATUSES
+GAUSSIAN, TEXT = (scorecard.NOISE.format(keys=keys, weights="gaussian") for keys in ("visual", "text"))
+
+
+def put(folder: Path, experiment: str, frame: pd.DataFrame, benchmark: str = "mini-pope", model: str = "mini-llava-1.5",
+        weights: str | None = None, **more) -> Path:  # fmt: skip
+    held = ModelChoice.parse(model).weights if weights is None else weights
+    key = Key(experiment, model, held, benchmark, "1", n=frame["item"].nunique(), **more)
+    return results.write(Table(frame, key, {"seconds": 1.0}), folder)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """One model: residual metrics and sinks on mini-pope, answers to four benchmarks, of which it can do three."""
+    put(tmp_path, "residual", residual())
+    put(tmp_path, "sinks", tokens(0), parameters={"tau": "10%"})
+    able = {"mini-pope": 0.9, "mini-mathvista": 0.9, "mini-realworldqa": 0.9, "mini-hallusionbench": 0.5}
+    for benchmark, accuracy in able.items():
+        put(tmp_path, "answers", answers(accuracy), benchmark)
+        for seed in range(2):
+            put(tmp_path, "answers", answers(accuracy), benchmark, intervention=GAUSSIAN, seed=seed)
+    put(tmp_path, "answers", answers(0.2), "mini-mathvista", intervention=TEXT)
+    return tmp_path
+
+
+def statuses(folder: Path, **more) -> dict[tuple[str, str], str]:
+    return {(c.claim, c.benchmark): c.status for c in scorecard.cells(scorecard.Shelf(folder, **more))}
+
+
+def test_every_claim_has_its_cells(folder: Path):
+    found = statuses(folder)
+    assert {claim for claim, _ in found} == set(claims.CLAIMS)
+    for claim in ("C1", "C2", "C3", "C4", "C5", "C6"):
+        assert found[claim, "mini-pope"] == HOLDS
+    assert found["C7", "mini-pope"] == found["C7", "mini-mathvista"] == HOLDS
+    assert found["C7", "mini-hallusionbench"] == UNMEASURABLE  # at chance: never unaffected, although nothing changed
+    assert found["C8", ""] == HOLDS
+    assert found["C9", "mini-mathvista"] == HOLDS
+    assert found["C10", "mini-pope"] == NOT
+    assert (
+        found["C11", "mini-pope"] == found["C12", "mini-pope"] == UNMEASURABLE
+    )  # without sinks nothing is cut or moved
+
+
+def test_a_tampered_table_changes_the_verdict(folder: Path):
+    (path,) = (p for p in results.shipped_tables(folder) if results.read_key(p).path == p.relative_to(folder)
+               and "mini-pope" in p.parts and "gaussian.s0" in p.name)  # fmt: skip
+    table = results.read(path)
+    results.write(replace(table, frame=table.frame.assign(correct=False)), folder)
+    found = statuses(folder)
+    assert found["C7", "mini-pope"] == OPPOSITE
+    assert found["C7", "mini-mathvista"] == HOLDS
+    put(folder, "residual", residual(ffn=(0.03, 0.02)))
+    assert statuses(folder)["C2", "mini-pope"] == OPPOSITE
+
+
+def test_what_is_not_there_is_not_run(tmp_path: Path):
+    put(tmp_path, "answers", answers(0.9))
+    found = statuses(tmp_path)
+    assert set(found.values()) == {NOT_RUN}
+    assert found["C7", "mini-pope"] == NOT_RUN
+    assert {claim for claim, _ in found} == set(claims.CLAIMS)
+
+
+def test_tables_of_other_weights_do_not_count(tmp_path: Path):
+    put(tmp_path, "residual", residual(), weights="0" * 16)
+    assert scorecard.Shelf(tmp_path).models == []
+    put(tmp_path, "residual", residual(), model="some/model", weights="unknown")  # of one that was never fetched here
+    assert scorecard.Shelf(tmp_path).models == ["some/model"]
+
+
+def test_sinks_are_cut_and_moved_where_there_are_any(tmp_path: Path):
+    put(tmp_path, "sinks", tokens(2), parameters={"tau": "10%"})
+    put(tmp_path, "answers", answers(0.9))
+    put(tmp_path, "answers", answers(0.9), intervention=scorecard.CUT.format(keys="sinks"))
+    put(tmp_path, "answers", answers(0.6), intervention=scorecard.CUT.format(keys="random"))
+    put(tmp_path, "answers", answers(0.99), intervention=scorecard.VAR.format(rho=0.5))
+    found = statuses(tmp_path)
+    assert {found[claim, "mini-pope"] for claim in ("C10", "C11", "C12")} == {HOLDS}
+
+
+def test_fewer_items_and_fewer_models(folder: Path):
+    shelf = scorecard.Shelf(folder, n=20, models=["mini-llava-1.5"])
+    scorecard.cells(shelf)
+    assert {table.frame["item"].nunique() for table in shelf.read.values()} == {20}
+    assert scorecard.Shelf(folder, models=["other"]).models == []
+
+
+def test_one_family_of_tests(folder: Path):
+    cells = scorecard.cells(scorecard.Shelf(folder))
+    rows = scorecard.long(cells)
+    once = rows.drop_duplicates(["claim", "model", "benchmark"])
+    assert not {"C6", "C8"} & set(once[once["p"].notna()]["claim"])  # they count what others have tested
+    assert once["p_holm"].to_numpy() == pytest.approx(stats.holm(once["p"]), nan_ok=True)
+    assert (rows["p_holm"].dropna() >= rows["p"].dropna()).all()
+    c3 = rows[rows["claim"] == "C3"]
+    assert len(c3) == 2
+    assert c3["p"].nunique() == 1
+
+
+def test_headlines(folder: Path):
+    cells = scorecard.cells(scorecard.Shelf(folder))
+    seven = [cell for cell in cells if cell.claim == "C7"]
+    assert scorecard.headline(seven).endswith("lowest of 3")
+    assert scorecard.headline(seven[-1:]) == seven[-1].reason
+    assert scorecard.by_model(cells)["C7", "mini-llava-1.5"].status == HOLDS
+
+
+def test_changes_keep_what_cannot_be_measured_apart(folder: Path):
+    found = scorecard.changes(scorecard.Shelf(folder), {"noise": GAUSSIAN}).set_index("benchmark")
+    assert found.loc["mini-pope", "value"] == 0
+    assert found.loc["mini-pope", "seeds"] == 2
+    assert not found.loc["mini-hallusionbench", "measurable"]
+    assert np.isnan(found.loc["mini-hallusionbench", "value"])
+
+
+@pytest.mark.parametrize("name", NAMESAKES)
+def test_kept_chances_are_those_of_the_items(name: str):
+    items = load_benchmark(name, n=30)
+    assert chance(name, 30) == items.chance
+
+
+def test_kept_chances_are_of_the_present_versions():
+    assert paths.CHANCE.exists()
+    for name in NAMESAKES:
+        assert f'"{name}": [\n  "{VERSIONS[name]}"' in paths.CHANCE.read_text(), "tools/chance.py makes it anew"
+
+
+# --- the coverage page ------------------------------------------------------------------------------------------------
+
+
+def test_coverage_names_what_there_is():
+    lines = pd.read_csv(ROOT / "book" / "coverage.csv", keep_default_na=False)
+    chapters = "\n".join(path.read_text() for path in (ROOT / "notebooks").glob("*.py"))
+    for line in lines.itertuples():
+        assert set(filter(None, line.claims.split("+"))) <= set(claims.CLAIMS)
+        assert bool(line.claims) != bool(line.status), (
+            f"{line.what}: a status is typed exactly where no claim gives one"
+        )
+        assert line.status in ("", "measured", "not run", "not known to us")
+        assert line.benchmark in ("", *NAMESAKES)
+        kind, _, name = line.where.partition("-")
+        told = {"": "", "ch": f"({line.where})=", "fig": f'"{name}"', "tab": f'"{name}"'}[kind]
+        assert told in chapters, line.where
+        assert line.where or line.status in ("not run", "not known to us")
+    assert set(claims.CLAIMS) == {c for cell in lines["claims"] for c in cell.split("+") if c}
+
+
+def test_coverage_reads_the_verdicts():
+    row = {"claim": "C7", "model": "m", "benchmark": "mini-pope", "status": HOLDS, "size": "no"}
+    other = row | {"model": "n", "status": OPPOSITE}
+    third = row | {"benchmark": "mini-mmmu", "status": UNMEASURABLE, "size": "–"}
+    assert outcome("C7", "mini-pope", [row, third]) == "**reproduced** (holds in 1 of 1; size in 0 of 1)"
+    assert outcome("C7", "", [row, other, third]).startswith("**in part** (holds in 1 of 2")
+    assert outcome("C7", "", [other]).startswith("**differs**")
+    assert outcome("C7", "mini-mmmu", [row, third]) == "not measurable here"
+    assert outcome("C8", "", [row]) == "not run"
+
+
+def test_every_chapter_and_verdict_that_a_claim_names_exists():
+    text = "\n".join(path.read_text() for path in (ROOT / "notebooks").glob("*.py"))
+    assert {f"({claim.chapter})=" for claim in claims.CLAIMS.values()} <= set(re.findall(r"\(ch-[\w-]+\)=", text))
