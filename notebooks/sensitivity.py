@@ -602,6 +602,8 @@ for (_profile, _name), (_plain, _noise) in asked.items():
         )
         _key = _re.sub(r"[^a-z0-9]+", "_", f"{_name.removeprefix('mini-')}_{_prompt}".lower())
         report.say(f"sens_asked_{_key}", _accuracy)
+    if _name == sums:
+        report.say("sens_broken_change", stats.difference(_noise["correct"], _plain["correct"], _plain["cluster"]))
 report.table(
     pd.DataFrame(_lines).drop_duplicates(),
     "asked",
@@ -615,9 +617,9 @@ report.table(
 # {num}`sens_asked_pope_lmms:.3f:ci`. It now answers with a number, whatever it is asked, and so it does on mini-realworldqa
 # ({num}`sens_asked_realworldqa_ours:.3f:ci`, then {num}`sens_asked_realworldqa_vlmevalkit:.3f:ci`). C7 is then not measurable, as it should be.
 #
-# On mini-mathvista the same breakdown is a trap. A number is what was asked for, so everything can be read; the number is right now and then, so accuracy is
-# {num}`sens_asked_mathvista_lmms:.3f:ci` and above the chance of an open question, which counts as none; and noise cannot take away what is not there. C7 flips to
-# *holds*, for a model that has stopped answering. Look at the baseline before you look at its change.
+# On mini-mathvista the same breakdown sets a trap. A number is what was asked for, so everything can be read; it is right now and then, so accuracy is
+# {num}`sens_asked_mathvista_lmms:.3f:ci` and not zero; and noise cannot take away what is not there: accuracy changes by {num}`sens_broken_change:+.3f:ci`. Seen alone, that
+# change says that noise does no harm. The rule asks for a baseline that beats the commonest answer, and so this too is *not measurable*. Look at the baseline before you look at its change.
 #
 # The metrics see the prompt too. C3 and C5 flip although the question is the same: metrics are means over tokens, and several of the tokens are now one unknown word.
 #
