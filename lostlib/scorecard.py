@@ -8,6 +8,7 @@ cells out as rows, with p values adjusted for all tests on the page.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import groupby
@@ -15,8 +16,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from lostlib import benchmarks, claims, results, stats
-from lostlib.claims import Verdict, not_run
+from lostlib import benchmarks, claims, paths, results, stats
+from lostlib.claims import Part, Verdict, not_run
 from lostlib.modelchoice import ModelChoice
 from lostlib.results import Key, Table
 from lostlib.zoo import CARDS
@@ -33,7 +34,7 @@ class Shelf:
     Parameters
     ----------
     folder : Path, optional
-        Where they are; the package's own by default.
+        Where they are; by default what the environment variable LOST_RESULTS names, or else the package's own.
     n : int, optional
         Read no more than the first n items of each.
     models : iterable of str, optional
@@ -44,7 +45,7 @@ class Shelf:
         self.n, self.read = n, dict[Path, Table]()
         self.held: dict[tuple, tuple[Path, Key]] = {}
         weights, wanted = cache(_weights), None if models is None else set(models)
-        for path in results.shipped_tables(folder):
+        for path in results.shipped_tables(folder or Path(os.environ.get("LOST_RESULTS", paths.RESULTS))):
             key = results.read_key(path)
             if (wanted is None or key.model in wanted) and key.weights in (weights(key.model), "unknown"):
                 self.held[
@@ -200,8 +201,7 @@ def headline(found: Sequence[Verdict]) -> str:
     if not leads:
         return claims.combined(found).reason
     lowest = min(leads, key=lambda part: part.value.value)
-    value, low, high = (format(end, lowest.spec) for end in lowest.value)
-    return f"{value} [{low}, {high}]" + (f", lowest of {len(leads)}" if len(leads) > 1 else "")
+    return lowest.interval + (f", lowest of {len(leads)}" if len(leads) > 1 else "")
 
 
 def long(found: Iterable[Verdict]) -> pd.DataFrame:
@@ -211,34 +211,25 @@ def long(found: Iterable[Verdict]) -> pd.DataFrame:
     adjustment runs over all of them together (`p_holm`, of the cell).
     """
     kept = list(found)
-    adjusted = stats.holm([cell.p for cell in kept])
     rows = []
-    for cell, p_holm in zip(kept, adjusted, strict=True):
+    for cell, p_holm in zip(kept, stats.holm([cell.p for cell in kept]), strict=True):
         about = {"claim": cell.claim, "model": cell.model, "benchmark": cell.benchmark, "status": cell.status}
         tail = {"p": cell.p, "p_holm": p_holm, "reason": cell.reason}
-        for part in cell.parts or (None,):
-            if part is None:
-                rows.append(about | dict.fromkeys(("estimate", "sign", "size"), "–") | tail)
-                continue
-            value = {"estimate": part.name, **part.value._asdict(), "published": part.published}
-            rows.append(about | value | {"sign": part.sign, "size": part.size} | tail)
-    columns = [
-        "claim",
-        "model",
-        "benchmark",
-        "status",
-        "estimate",
-        "value",
-        "low",
-        "high",
-        "published",
-        "sign",
-        "size",
-        "p",
-        "p_holm",
-        "reason",
-    ]
-    return pd.DataFrame(rows, columns=columns)
+        none = {"estimate": "–", "measured": cell.reason, "sign": "–", "size": "–"}
+        rows += [about | _row(part, cell.benchmark) | tail for part in cell.parts] or [about | none | tail]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+COLUMNS = [
+    "claim", "model", "benchmark", "status", "estimate", "measured", "value", "low", "high", "published", "sign",
+    "size", "p", "p_holm", "reason",
+]  # fmt: skip
+
+
+def _row(part: Part, benchmark: str) -> dict[str, object]:
+    name = part.name.removeprefix(benchmark).removeprefix(", ") or "change of accuracy"
+    about = {"estimate": name, "measured": part.interval, **part.value._asdict()}
+    return about | {"published": part.published, "sign": part.sign, "size": part.size}
 
 
 def changes(shelf: Shelf, interventions: dict[str, str]) -> pd.DataFrame:

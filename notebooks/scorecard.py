@@ -153,13 +153,7 @@ report.verdict(_text, _published, f"{model}: {_measured}", _status, _rule)
 # ## Every cell
 
 # %% tags=["hide-input"]
-_shown = estimates.assign(
-    measured=[
-        row.reason if pd.isna(row.value) else f"{report.Number('', row.value, row.low, row.high):+.3f}"
-        for row in estimates.itertuples()
-    ]
-)
-_shown = _shown.rename(columns={"p_holm": "p, Holm"})
+_shown = estimates.rename(columns={"p_holm": "p, Holm"})
 report.table(
     _shown[
         ["claim", "model", "benchmark", "status", "estimate", "measured", "published", "sign", "size", "p", "p, Holm"]
@@ -343,6 +337,7 @@ by_chance = ...
 teach.check_reading("false-alarms", by_chance, tests["p"])
 
 # %% tags=["solution", "hide-cell"]
+# one test in twenty is below one in twenty when nothing is there
 by_chance = round(0.05 * tests["p"].notna().sum())
 teach.check_reading("false-alarms", by_chance, tests["p"])
 
@@ -361,6 +356,7 @@ nothing_changed = ...
 teach.check_reading("at-chance", nothing_changed)
 
 # %% tags=["solution", "hide-cell"]
+# a model that guesses has nothing to lose
 nothing_changed = "not measurable here"
 teach.check_reading("at-chance", nothing_changed)
 
@@ -382,6 +378,7 @@ sign_only = ...
 teach.check_reading("sign-without-size", sign_only, mine)
 
 # %% tags=["solution", "hide-cell"]
+# sign and size are columns of their own
 sign_only = int(((mine["sign"] == "yes") & (mine["size"] == "no")).sum())
 teach.check_reading("sign-without-size", sign_only, mine)
 
@@ -400,6 +397,7 @@ one_point = ...
 teach.check_reading("wide-interval", one_point)
 
 # %% tags=["solution", "hide-cell"]
+# neither no loss nor a loss of more than two points is ruled out
 one_point = "does not hold"
 teach.check_reading("wide-interval", one_point)
 

@@ -194,7 +194,7 @@ def rho_for(benchmark: str) -> float:
 def at_chance(before: pd.DataFrame, chance: float) -> str:
     """Why a baseline cannot show a loss: the interval of its accuracy does not lie above chance; "" where it does.
 
-    Chance is the larger of `chance`, guessing among the options, and of always giving the commonest right answer (column
+    Chance is the larger of `chance`, guessing among options, and of always giving the commonest right answer (column
     `gold`): among numbers nothing can be guessed, and yet a model that says 2 to everything is right sometimes.
     """
     accuracy = stats.mean(before["correct"], before["cluster"])

@@ -78,9 +78,14 @@ class Part:
         side = "above" if self.value.low > self.null else "below" if self.value.high < self.null else "not clear of"
         return f"{self.name}: {side} {self.null:g}"
 
-    def __str__(self) -> str:
+    @property
+    def interval(self) -> str:
+        """The value with its interval, as it is printed."""
         value, low, high = (format(end, self.spec) for end in self.value)
-        return f"{self.name} {value} [{low}, {high}]"
+        return f"{value} [{low}, {high}]"
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.interval}"
 
 
 @dataclass(frozen=True)
