@@ -180,29 +180,40 @@ AttentionMaskInterface.register(BACKEND, eager_mask)
 
 
 @contextmanager
-def backend(hf: Any) -> Iterator[None]:
-    """Let the text model attend through `lost_attention`, not the vision tower; afterwards all is as before."""
+def backend(hf: Any, name: str = BACKEND) -> Iterator[None]:
+    """Let the text model attend through `lost_attention` or a named one, not the vision tower; afterwards as before."""
     former = hf.config.get_text_config()._attn_implementation
-    if former == BACKEND:
+    if former == name:
         yield
         return
-    hf.set_attn_implementation({"text_config": BACKEND})
+    hf.set_attn_implementation({"text_config": name})
     try:
         yield
     finally:
         hf.set_attn_implementation({"text_config": former})
 
 
+def check_changeable(name: str, backend: str) -> None:
+    """Refuse a model whose attention weights are out of our reach."""
+    if backend != BACKEND:
+        raise ValueError(
+            f"{name} was asked for with backend={backend}, where attention weights can be neither seen nor changed; "
+            "leave the backend out"
+        )
+
+
 @contextmanager
 def running(run: Run) -> Iterator[Run]:
     """Make a run the active one of its model."""
     modules = run.model.attention_modules
+    if run.edits:
+        check_changeable(run.model.name, run.model.backend)
     if any(module in _RUNS for module in modules):
         raise RuntimeError("an intervention is already active on this model; join several with ' & ' in one text")
     handle = run.model.hf.register_forward_pre_hook(run.observe, with_kwargs=True, prepend=True)
     _RUNS.update(dict.fromkeys(modules, run))
     try:
-        with backend(run.model.hf):
+        with backend(run.model.hf, run.model.backend):
             yield run
     finally:
         handle.remove()

@@ -23,7 +23,7 @@ from torch import Tensor
 import lostlib
 from lostlib import probes, sinkrows, spans
 from lostlib.answers import answers
-from lostlib.attention import BACKEND, Rows, Run, running
+from lostlib.attention import BACKEND, Rows, Run, check_changeable, running
 from lostlib.benchmarks import VERSIONS, Benchmark, Choice, Item, load_benchmark
 from lostlib.interventions import Intervention
 from lostlib.loops import batches, check_count, in_order
@@ -100,6 +100,7 @@ CHECKS: dict[str, Callable[..., Any]] = {  # of the parameters' values
     "nulls": check_measures,
     "spans": spans.check_spans,
 }
+WATCHED = ("answers", "residual", "nulls", "spans")  # can be measured without a look at attention weights
 COUNTS = {"batch_size", "max_new_tokens", "scenes"}
 SHARED = ("model", "benchmark", "items", "intervention", "seed", "work")  # not the experiment's own
 
@@ -165,6 +166,8 @@ def measure(
     chosen, loaded, asked = Intervention.parse(intervention), ModelChoice.parse(model), Choice.parse(benchmark)
     if "intervention" not in _parameters(experiment) and str(chosen) != "none":
         raise ValueError(f"{experiment} tables are of the untouched model, intervention {intervention!r} was given")
+    if experiment not in WATCHED or str(chosen) != "none":
+        check_changeable(loaded.name, loaded.backend or BACKEND)
     check_device(device)
     for changes in (chosen, own):
         if isinstance(changes, Intervention):
@@ -207,8 +210,8 @@ def _about(model: LostModel, key: Key, origin: str, seconds: float) -> dict[str,
     }
     device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else model.device.type
     return {
-        "versions": versions, "device": device, "dtype": str(model.dtype).removeprefix("torch."), "backend": BACKEND,
-        "pixels": model.pixels and list(model.pixels), "origin": origin,
+        "versions": versions, "device": device, "dtype": str(model.dtype).removeprefix("torch."),
+        "backend": model.backend, "pixels": model.pixels and list(model.pixels), "origin": origin,
         "date": datetime.date.today().isoformat(), "seconds": round(seconds, 1), "command": command(key),
     }  # fmt: skip
 

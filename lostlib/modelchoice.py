@@ -16,6 +16,7 @@ from lostlib.names import nearest
 from lostlib.zoo import BYTES, CARDS, DYNAMIC, Card
 
 DTYPES = ("auto", *BYTES)
+BACKENDS = ("eager", "sdpa")  # of transformers; ours is not named
 PIXELS = ("min_pixels", "max_pixels")
 
 
@@ -28,6 +29,8 @@ class ModelChoice:
     dtype                   float32, bfloat16, float16; auto: what `lostlib.zoo` says of the checkpoint, else float32
     min_pixels, max_pixels  of a picture that the model sees at its own size (Qwen2.5-VL): smaller and larger ones are
                             scaled to these areas; None: as the checkpoint says
+    backend                 eager, sdpa: attention as transformers computes it, which can be watched and not changed;
+                            None: `lostlib.attention`'s own
     """
 
     name: str
@@ -35,10 +38,15 @@ class ModelChoice:
     dtype: str = "auto"
     min_pixels: int | None = None
     max_pixels: int | None = None
+    backend: str | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}{nearest(self.dtype, DTYPES)}")
+        if self.backend not in (None, *BACKENDS):
+            raise ValueError(
+                f"backend {self.backend!r} is not one of {', '.join(BACKENDS)}{nearest(self.backend, BACKENDS)}"
+            )
         for key in PIXELS:
             object.__setattr__(self, key, _pixels(key, getattr(self, key)))
         low, high = self.min_pixels, self.max_pixels
@@ -74,7 +82,9 @@ class ModelChoice:
     def __str__(self) -> str:
         at = f"@{self.revision}" if self.revision else ""
         plain = replace(self, dtype="auto") if self.dtype == self.usual_dtype else self
-        named = {key: value for key in ("dtype", *PIXELS) if (value := getattr(plain, key)) not in (None, "auto")}
+        named = {
+            key: value for key in ("dtype", *PIXELS, "backend") if (value := getattr(plain, key)) not in (None, "auto")
+        }
         return self.name + at + (":" + ",".join(f"{k}={v}" for k, v in named.items()) if named else "")
 
     @property

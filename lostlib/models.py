@@ -54,16 +54,17 @@ class Reply(NamedTuple):
 class LostModel:
     """A vision-language model that can be watched and changed.
 
-    Attributes: `hf` the transformers model, `processor`, `name`, `family`, `weights` (hash or revision, for tables).
+    Attributes: `hf` the transformers model, `processor`, `name`, `family`, `weights` (hash or revision, for tables),
+    `backend` (through which function the decoder attends).
     """
 
-    def __init__(self, hf: Any, processor: Any, name: str, weights: str = "unknown"):
+    def __init__(self, hf: Any, processor: Any, name: str, weights: str = "unknown", backend: str = attention.BACKEND):
         kind = hf.config.model_type
         if kind not in FAMILIES:
             raise ValueError(
                 f"models of type {kind!r} are not known here; there are {', '.join(FAMILIES)}{nearest(kind, FAMILIES)}"
             )
-        self.hf, self.processor, self.name, self.weights = hf.eval(), processor, name, weights
+        self.hf, self.processor, self.name, self.weights, self.backend = hf.eval(), processor, name, weights, backend
         self.family = FAMILIES[kind]
         self.layers: list[nn.Module] = list(attrgetter(self.family.layers)(hf))
         self.attention_modules = [getattr(layer, self.family.attention) for layer in self.layers]
@@ -138,7 +139,7 @@ class LostModel:
 
     @torch.inference_mode()
     def forward(self, batch: Batch, **kwargs: Any) -> Any:
-        """One forward pass through `lost_attention`, with whatever intervention is active; transformers' output."""
+        """One forward pass through the model's backend, with whatever intervention is active; transformers' output."""
         with self.serving(batch.item_ids):
             return self.hf(**batch.tensors, **{"use_cache": False, **kwargs})
 
@@ -180,10 +181,10 @@ class LostModel:
 
     @contextmanager
     def serving(self, item_ids: tuple[str, ...]) -> Iterator[None]:
-        """Attention runs through our function, and random draws are keyed by these items, inside the block."""
+        """Attention runs through the model's backend, and random draws are keyed by these items, inside the block."""
         former, self.item_ids = self.item_ids, item_ids
         try:
-            with attention.backend(self.hf):
+            with attention.backend(self.hf, self.backend):
                 yield
         finally:
             self.item_ids = former
@@ -232,6 +233,7 @@ def load_model(
     revision: str | None = None,
     min_pixels: int | None = None,
     max_pixels: int | None = None,
+    backend: str | None = None,
 ) -> LostModel:
     """Load a model.
 
@@ -260,11 +262,16 @@ def load_model(
         For Qwen2.5-VL, which sees a picture at its own size: smaller and larger pictures are scaled to these areas; a
         visual token is 28 x 28 pixels. The checkpoint's own maximum, 12,845,056 pixels or 16,384 tokens, is more than
         eager attention has room for; 1,003,520 is 1,280 tokens.
+    backend : str, optional
+        ``"eager"`` or ``"sdpa"``: the decoder attends as transformers does, to compare with; its weights cannot be
+        changed then. By default through the function of this package, in which all interventions act.
 
     >>> load_model("mini-llava-1.5")
     LostModel(mini-llava-1.5, 6 layers, 4 heads, cpu, torch.float32)
     """
-    given = {"revision": revision, "dtype": dtype, "min_pixels": min_pixels, "max_pixels": max_pixels}
+    given = {
+        "revision": revision, "dtype": dtype, "min_pixels": min_pixels, "max_pixels": max_pixels, "backend": backend
+    }  # fmt: skip
     choice = ModelChoice.parse(name, **given)
     place = check_device(device)
     source, config = _config(choice)
@@ -279,7 +286,9 @@ def load_model(
         source, dtype=chosen, revision=at, use_safetensors=True, trust_remote_code=False, **extra
     )
     named = source.name if isinstance(source, Path) else source
-    return LostModel(hf if spread else hf.to(place), processor, named, choice.weights)
+    return LostModel(
+        hf if spread else hf.to(place), processor, named, choice.weights, choice.backend or attention.BACKEND
+    )
 
 
 class Sizes(NamedTuple):

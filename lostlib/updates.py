@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,9 +18,12 @@ from lostlib.loops import batches, with_clusters
 from lostlib.models import Batch, LostModel
 from lostlib.names import nearest
 from lostlib.residual import LayerStream, seen, watch
+from lostlib.sinks import Detector, sink_dimensions, threshold
 
 CONTROLS = ("noise_delta", "noise_qkv", "no_rope")
 SCOPES = ("layer", "model")
+PARTS = ("nothing", "dimensions", "tokens")
+MASSIVE = "10%"  # of its energy in one sink dimension makes a token massive
 
 
 class Start(NamedTuple):
@@ -64,6 +67,43 @@ class Measures:
         }
 
 
+@dataclass(frozen=True)
+class Part:
+    """The part of the stream that is measured: all of it, or what massive activations do not reach.
+
+    dims      the hidden dimensions that count; None: all
+    massive   tells tokens that do not count; None: all do
+    """
+
+    dims: Tensor | None = None
+    massive: Detector | None = None
+
+    @classmethod
+    def of(cls, model: LostModel, without: str) -> Part:
+        """What is left without `nothing`, without the model's sink `dimensions`, without `tokens` that are massive."""
+        if without == "nothing":
+            return cls()
+        dims = sink_dimensions(model)
+        if without == "tokens":
+            return cls(massive=Detector(dims, threshold(MASSIVE, model.hidden_size)))
+        return cls(torch.tensor([d for d in range(model.hidden_size) if d not in dims]))
+
+    def tokens(self, real: Tensor, stream: LayerStream) -> Tensor:
+        """(B, S) bool: real tokens that count, judged by what enters and leaves the layer; the last one always does."""
+        pre, post = seen(stream.resid_pre), seen(stream.resid_post)
+        real = real.to(pre.device)
+        if self.massive is None:
+            return real
+        counted = real & ~self.massive.mask(pre) & ~self.massive.mask(post)
+        counted[:, -1] = True  # left-padded: a sequence never is empty
+        return counted
+
+    def cut(self, x: Tensor, tokens: Tensor) -> Tensor:
+        """One sequence (S, H) in float64: its tokens that count, their dimensions that count."""
+        held = x[tokens].double()
+        return held if self.dims is None else held[:, self.dims.to(held.device)]
+
+
 def residual_metrics(
     model: LostModel,
     items: Sequence[Item],
@@ -73,6 +113,7 @@ def residual_metrics(
     unit: str = "nats",
     causal: bool = False,
     scope: str = "layer",
+    without: str = "nothing",
     batch_size: int = 16,
 ) -> pd.DataFrame:
     """What each module's update does to the residual stream, item by item and layer by layer.
@@ -102,6 +143,10 @@ def residual_metrics(
     scope : str
         ``"layer"``: a control replaces the update of one layer at a time, on the true resid_pre, and nothing
         propagates. ``"model"``: the whole model runs with the control in all layers, and each layer is measured there.
+    without : str
+        ``"nothing"``; ``"dimensions"``: the stream is measured without the model's sink dimensions (see
+        `lostlib.sinks.sink_dimensions`), ``"tokens"``: without the tokens that hold a tenth of their energy in one of
+        them where they enter or leave the layer. The model itself runs as ever.
     batch_size : int
         Items at once.
 
@@ -110,12 +155,13 @@ def residual_metrics(
     pandas.DataFrame
         One row an item, layer, module and control: item, cluster, layer, module ("attn" | "ffn"), control ("none" for
         the true update), rid, delta_s, delta_d_column, delta_d_row, mixig and tme (in `unit`; tme of X'), erank (of
-        X'), erank_before (of X), norm_ratio (norm of dX over norm of X), tokens.
+        X'), erank_before (of X), norm_ratio (norm of dX over norm of X), tokens (that were measured).
     """
-    chosen, measures = check_residual(controls, rank, unit, causal, scope)
+    chosen, measures = check_residual(controls, rank, unit, causal, scope, without)
+    part = Part.of(model, without)
     rows: list[dict] = []
-    for part in batches(items, batch_size, f"residual stream of {model.name}"):
-        batch = model.encode(part)
+    for asked in batches(items, batch_size, f"residual stream of {model.name}"):
+        batch = model.encode(asked)
         mids: dict[int, Tensor] = {}
 
         def visit(layer: int, stream: LayerStream, batch: Batch = batch, mids: dict[int, Tensor] = mids) -> None:
@@ -126,22 +172,23 @@ def residual_metrics(
                 }
             else:
                 mids[layer] = seen(stream.resid_mid)
-            rows.extend(_rows(batch, layer, updates, measures))
+            rows.extend(_rows(batch, layer, updates, measures, part, part.tokens(batch.real, stream)))
 
         with watch(model, each=visit):
             model.forward(batch)
         if scope == "model":
             for name in chosen:
-                rows.extend(_propagated(model, batch, name, seed, mids, measures))
+                rows.extend(_propagated(model, batch, name, seed, mids, measures, part))
     return with_clusters(pd.DataFrame(rows), items)
 
 
 def check_residual(
-    controls: Sequence[str], rank: str | int, unit: str, causal: bool, scope: str
+    controls: Sequence[str], rank: str | int, unit: str, causal: bool, scope: str, without: str
 ) -> tuple[dict[str, Control], Measures]:
     """The controls and measures that are asked for; what does not exist is an error."""
-    if scope not in SCOPES:
-        raise ValueError(f"scope {scope!r} is not one of {', '.join(SCOPES)}{nearest(scope, SCOPES)}")
+    for name, given, allowed in (("scope", scope, SCOPES), ("without", without, PARTS)):
+        if given not in allowed:
+            raise ValueError(f"{name} {given!r} is not one of {', '.join(allowed)}{nearest(given, allowed)}")
     if isinstance(controls, str) or not isinstance(controls, Sequence):
         raise ValueError(f"controls must be a list such as {list(CONTROLS)}, got {controls!r}")
     return {str(c): _control(str(c)) for c in controls}, check_measures(rank, unit, causal)
@@ -205,7 +252,7 @@ def _rope_update(model: LostModel, batch: Batch, layer: int, stream: LayerStream
 
 
 def _propagated(
-    model: LostModel, batch: Batch, control: str, seed: int, mids: dict[int, Tensor], measures: Measures
+    model: LostModel, batch: Batch, control: str, seed: int, mids: dict[int, Tensor], measures: Measures, part: Part
 ) -> list[dict]:
     """The rows of a control in all layers at once; epsilon_RoPE compares with the true run's resid_mid."""
     rows: list[dict] = []
@@ -213,24 +260,25 @@ def _propagated(
     def visit(layer: int, stream: LayerStream) -> None:
         pre, mid = seen(stream.resid_pre), seen(stream.resid_mid)
         update = (mid, mids[layer]) if control == "no_rope" else (pre, mid)
-        rows.extend(_rows(batch, layer, {("attn", control): update}, measures))
+        rows.extend(_rows(batch, layer, {("attn", control): update}, measures, part, part.tokens(batch.real, stream)))
 
     with watch(model, each=visit), intervene(model, control, seed):
         model.forward(batch)
     return rows
 
 
-def _rows(batch: Batch, layer: int, updates: dict[tuple[str, str], Update], measures: Measures) -> Iterator[dict]:
+def _rows(
+    batch: Batch, layer: int, updates: Mapping[tuple[str, str], Update], measures: Measures, part: Part, tokens: Tensor
+) -> Iterator[dict]:
     """One row an item and update; an X that several updates start from is prepared once."""
-    device = next(iter(updates.values()))[0].device  # the layer's, where a model is spread over several
-    for i, (item, real) in enumerate(zip(batch.item_ids, batch.real.to(device), strict=True)):
+    for i, (item, counted) in enumerate(zip(batch.item_ids, tokens, strict=True)):
         known: dict[int, Start] = {}
         for (module, control), (before, after) in updates.items():
             if id(before) not in known:
-                known[id(before)] = measures.start(before[i][real].double())
-            measured = measures(known[id(before)], after[i][real].double())
+                known[id(before)] = measures.start(part.cut(before[i], counted))
+            measured = measures(known[id(before)], part.cut(after[i], counted))
             yield (
                 {"item": item, "layer": layer, "module": module, "control": control}
                 | measured
-                | {"tokens": int(real.sum())}
+                | {"tokens": int(counted.sum())}
             )

@@ -202,10 +202,8 @@ class Choice(NamedTuple):
             raise ValueError(f"{text}: {empty[0]} is empty")
         choice = cls(name, **given)
         prompts.style(choice.prompt, None)
-        if name in NAMESAKES and choice != cls(name):
-            raise ValueError(
-                f"{text}: {name} is generated here and asked in one way, so it takes no {', '.join(given)}"
-            )
+        if name in NAMESAKES and (wrong := [key for key in given if key != "prompt"]):
+            raise ValueError(f"{text}: {name} is generated here, so it takes no {', '.join(wrong)}")
         if name in HUB and (choice.variant or first_variant(name)) not in HUB[name].SOURCES:
             variants = list(HUB[name].SOURCES)
             raise ValueError(
@@ -244,21 +242,22 @@ def load_benchmark(
     ----------
     name : str
         One of the hub: ``"pope"``, ``"3dsrbench"``, ``"realworldqa"``, ``"mmmu"``, ``"vmcbench"``, ``"mathvista"``,
-        ``"hallusionbench"``, or its namesake in the mini world, ``"mini-pope"`` and so on. Those of the
-        hub also with prompt, variant and revision in one text, ``"pope:prompt=lmms"``: so chapters and tables name
-        them.
+        ``"hallusionbench"``, or its namesake in the mini world, ``"mini-pope"`` and so on. Also with prompt, and those
+        of the hub with variant and revision, in one text, ``"pope:prompt=lmms"``: so chapters and tables name them.
     n : int, optional
         Items: 1000 of a mini benchmark and all of another by default. The first k items are the same for every n >= k;
         of a hub benchmark they are a stratified sample, and no more than there are.
     seed : int
         A new seed generates new test items of a mini benchmark, and draws other subsets of a hub benchmark.
 
-    The others are for hub benchmarks:
-
     prompt : str
-        ``"default"``, ``"lmms"`` or ``"vlmevalkit"``, see `lostlib.benchmarks.prompts`.
+        ``"default"``, ``"lmms"`` or ``"vlmevalkit"``, see `lostlib.benchmarks.prompts`. A mini model does not know all
+        words of the others.
     family : str, optional
         The model's family, ``"llava"``, ``"llava_next"`` or ``"qwen2_5_vl"``, for prompts that depend on it.
+
+    The others are for hub benchmarks:
+
     variant : str, optional
         3DSRBench: ``"circular"`` or ``"flip"``; HallusionBench: ``"image"`` or ``"all"``. The first by default.
     folder : path, optional
@@ -285,17 +284,17 @@ def load_benchmark(
         if folder is None and copies and (Path(copies) / name).is_dir():
             folder = Path(copies) / name
         return _from_hub(name, n, seed, style, variant, folder, revision, partial)
-    given = {
-        "prompt": prompt != "default",
-        "variant": variant,
-        "folder": folder,
-        "revision": revision,
-        "partial": partial,
-    }
+    given = {"variant": variant, "folder": folder, "revision": revision, "partial": partial}
     if wrong := [key for key, value in given.items() if value]:
-        raise ValueError(f"{name} takes no {' or '.join(wrong)}: it is generated here, and asked in one way")
+        raise ValueError(f"{name} takes no {' or '.join(wrong)}: it is generated here")
     rows = mini.rows(name, n or SIZE, seed)
-    return Benchmark(name, VERSIONS[name], seed, rows, tuple(rules.to_item(row) for row in rows), rules)
+    items = tuple(rules.to_item(row, style=style) for row in rows)
+    return Benchmark(name, _version(name, style), seed, rows, items, rules, style=style)
+
+
+def _version(name: str, style: prompts.Style, *more: str) -> str:
+    """A benchmark's version, and what is not as usual about its items."""
+    return "+".join([VERSIONS[name], *more, *(part for part in style if part not in ("default", None))])
 
 
 def _from_hub(
@@ -320,13 +319,9 @@ def _from_hub(
     strata = ["/".join(str(item.meta.get(key, item.answer)) for key in rules.STRATUM) for item in items]
     units = [item.meta[rules.UNIT] if hasattr(rules, "UNIT") else item.uid for item in items]
     order = hub.stratified(name, seed, strata, units)[:n]
-    marks = [
-        VERSIONS[name],
-        *([variant] if variant != variants[0] else []),
-        *(part for part in style if part != "default" and part),
-    ]
+    version = _version(name, style, *([variant] if variant != variants[0] else []))
     return Benchmark(
-        name, "+".join(marks), seed, [rows[i] for i in order], tuple(items[i] for i in order), rules, origin, style
+        name, version, seed, [rows[i] for i in order], tuple(items[i] for i in order), rules, origin, style
     )
 
 

@@ -27,7 +27,7 @@ SOURCES = {
 }
 EXPECTED = {"test": {"items": 765}}
 _OPTION = re.compile(r"^([A-Z])\. (.+)$", re.MULTILINE)
-_WISH = re.compile(r"\n?Please answer directly with [^\n]*$")
+_WISH = re.compile(r"\n?(Please answer directly with [^\n]*|Answer with the letter\.)$")  # here; in the mini world
 
 
 def to_item(row: Mapping[str, Any], number: int = 0, style: Style = DEFAULT) -> Item:

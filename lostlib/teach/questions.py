@@ -175,8 +175,8 @@ READINGS: dict[str, Reading] = {
     ),
     "tells-most": Reading(
         lambda known: tuple(_single_tokens(known).index), lambda known: _single_tokens(known).idxmax(),
-        "Its tokens were trained to say what is anywhere in the scene. Where any token will do, it cannot matter which "
-        "of them attention picks.",
+        "Where any token will do, it cannot matter which of them attention picks. How far a model is from that is "
+        "decided by its vision tower and its training, before attention has a say.",
         "Compare the rows of the question “whether” in the column of a single token.",
     ),
     "lost-in-the-mean": Reading(
@@ -196,6 +196,35 @@ READINGS: dict[str, Reading] = {
         "The condition is met and the consequence fails. In a, the condition is not met; c is about where a model "
         "looks, which does not say whether it has to.",
         "Which one meets the condition of the hypothesis and contradicts what it says will follow?",
+    ),
+    "most-flips": Reading(
+        lambda flips: tuple(flips["family"]), lambda flips: flips.set_index("family")["flipped"].idxmax(),
+        "Where a choice carries a verdict, a study has to name the choice; where it carries none, naming it is a "
+        "courtesy.",
+        "Count the black frames between one bold name and the next.",
+    ),
+    "turned-by-a-unit": Reading(
+        ("C3", "C4", "none"), "none",
+        "A verdict by sign and order cannot know the unit. One that asks for a size, such as a value above one half, "
+        "could.",
+        "What happens to the ends of an interval when all values are divided by one positive number?",
+    ),
+    "wrong-baseline": Reading(
+        (), 1,
+        "Two of the three points that seem lost belong to the change of function, and the noise has even gained one. "
+        "The baseline of an intervention goes through the same function, with nothing changed.",
+        "Which two runs differ in the noise and in nothing else?",
+    ),
+    "half-the-width": Reading(
+        (), 200,
+        "The width falls with the root of the number: four times the items for half of the interval.",
+        "The standard error of a mean is the spread divided by the root of the number of items.",
+    ),
+    "all-paths": Reading(
+        (), 128,
+        "Some of so many paths lead anywhere. That is why rules and defaults are fixed before one looks, and why what "
+        "was tried is reported in full.",
+        "The second choice doubles the ways that the first one leaves.",
     ),
 }  # fmt: skip
 

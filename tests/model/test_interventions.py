@@ -127,6 +127,25 @@ def test_none_is_eager_bit_for_bit(tiny, items) -> None:
     assert torch.equal(eager, logits(tiny, batch, "none"))
 
 
+def test_other_backends_are_watched_and_not_changed(tiny_folder, tiny, items) -> None:
+    """eager is ours bit for bit, sdpa up to rounding; in both, weights cannot be replaced and the model says so."""
+    batch, rows = tiny.encode(items), lostlib.residual_metrics(tiny, items[:2], controls=("noise_qkv",))
+    for backend, tolerance in (("eager", 0.0), ("sdpa", 1e-3)):
+        other = lostlib.load_model(tiny_folder, backend=backend)
+        apart = float((other.forward(batch).logits - tiny.forward(batch).logits)[batch.real].abs().max())
+        assert apart <= tolerance
+        assert (apart > 0) == (backend == "sdpa"), "it is another function"
+        same = lostlib.residual_metrics(other, items[:2], controls=("noise_qkv",))
+        assert (same["rid"] - rows["rid"]).abs().max() < 1e-4
+        with (
+            pytest.raises(ValueError, match=f"backend={backend}.*leave the backend out"),
+            lostlib.intervene(other, "sap"),
+        ):
+            pass
+        with lostlib.intervene(other, "none"):
+            assert torch.equal(other.forward(batch).logits, tiny.forward(batch).logits) == (backend == "eager")
+
+
 @pytest.mark.parametrize("text", [t for t in ALL if t != "none"])
 def test_changes_something_and_leaves_nothing_behind(tiny, items, text: str) -> None:
     batch = tiny.encode(items)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import lostlib
+from lostlib.sinks import sink_dimensions
 
 
 def test_watching_changes_nothing_and_leaves_no_hook(tiny, items) -> None:
@@ -100,6 +101,38 @@ def test_scope_model_propagates(tiny, items) -> None:
     apart = (both["rid"] - both["rid_model"]).abs()
     assert apart[(both["layer"] == 0) | (both["control"] == "none")].max() < 1e-5
     assert apart[(both["layer"] == 2) & (both["control"] != "none")].min() > 1e-4
+
+
+def plainly(before: torch.Tensor, after: torch.Tensor) -> tuple[float, float]:
+    return float(lostlib.rid(before, after).total), float(lostlib.mixing_information_gain(before, after))
+
+
+@pytest.mark.parametrize("without", ["dimensions", "tokens"])
+def test_what_massive_activations_reach_is_left_out(without: str) -> None:
+    """Against a plain recomputation on what is left, in a model that has them; the model itself runs as ever."""
+    model = lostlib.load_model("mini-llava-1.5-sinks")
+    asked = [*lostlib.load_benchmark("mini-pope", n=1).items, *lostlib.load_benchmark("mini-mathvista", n=1).items]
+    rows = lostlib.residual_metrics(model, asked, controls=("noise_delta",), without=without)
+    massive = list(sink_dimensions(model))
+    dims = [d for d in range(128) if d not in massive]
+    for item in asked:
+        with lostlib.watch(model) as stream:
+            model.forward(model.encode([item]))
+        for layer, at in stream.items():
+            pre, mid, post = (x[0].double() for x in (at.resid_pre, at.resid_mid, at.resid_post))
+            shares = [x[:, massive].square().amax(1) / x.square().sum(1) for x in (pre, post)]
+            chosen = (shares[0] < 0.1) & (shares[1] < 0.1)
+            if without == "tokens":
+                pre, mid, post = pre[chosen], mid[chosen], post[chosen]
+            else:
+                pre, mid, post = pre[:, dims], mid[:, dims], post[:, dims]
+            own = rows[(rows["item"] == item.uid) & (rows["layer"] == layer)].set_index(["module", "control"])
+            assert (own["tokens"] == len(pre)).all()
+            for module, pair in (("attn", (pre, mid)), ("ffn", (mid, post))):
+                assert tuple(own.loc[(module, "none"), ["rid", "mixig"]]) == pytest.approx(plainly(*pair), abs=1e-4)
+    everything = lostlib.residual_metrics(model, asked, controls=())
+    fewer = rows["tokens"].min() < everything["tokens"].min()
+    assert fewer == (without == "tokens")
 
 
 def test_unknown_control(tiny, items) -> None:

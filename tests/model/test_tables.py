@@ -105,11 +105,13 @@ def test_how_a_model_is_loaded_is_part_of_what_was_measured(tiny_folder, tmp_pat
     assert half.key.model == f"{tiny_folder}:dtype=bfloat16"
     assert half.about["dtype"] == "bfloat16"
     assert half.about["origin"] == "mini world"
+    eager = results.obtain("answers", model=f"{tiny_folder}:backend=eager", **ask)
+    assert (eager.key.model, eager.about["backend"]) == (f"{tiny_folder}:backend=eager", "eager")
     assert half.about["pixels"] is None
     assert results.obtain("answers", model=str(tiny_folder), **ask).origin == "measured"
     same = results.obtain("answers", model=f"{tiny_folder}:dtype=float32", **ask)  # which is what auto means here
     assert (same.origin, same.key.model) == ("shipped", str(tiny_folder))
-    assert len(list(results.shipped_tables(tmp_path))) == 2
+    assert len(list(results.shipped_tables(tmp_path))) == 3
 
 
 def test_check_finds_what_differs(table, tmp_path) -> None:
@@ -145,6 +147,7 @@ def test_check_compares_numbers() -> None:
         (["run", "residual", "--set", "rank=nmerical"], "did you mean 'numerical'"),
         (["run", "residual", "--set", "unit=nat"], "did you mean 'nats'"),
         (["run", "residual", "--set", "scope=layers"], "did you mean 'layer'"),
+        (["run", "residual", "--set", "without=token"], "did you mean 'tokens'"),
         (["run", "residual", "--set", "causal=yes"], "causal must be true or false"),
         (["run", "residual", "--set", 'controls=["noise_dleta"]'], "did you mean 'noise_delta'"),
         (["run", "residual", "--set", "controls=noise_delta"], "controls must be a list"),
@@ -157,6 +160,11 @@ def test_check_compares_numbers() -> None:
         (["run", "answers", "--revision", "main"], "is a folder here, which has no revisions"),
         (["run", "heads", "--max-pixels", "1003520"], "max_pixels are for qwen2_5_vl"),
         (["run", "answers", "--model", "mini-llava-1.5:dtpe=float32"], "did you mean 'dtype'"),
+        (["run", "attention", "--model", "mini-llava-1.5:backend=eager"], "neither seen nor changed"),
+        (
+            ["run", "answers", "--model", "mini-llava-1.5:backend=sdpa", "--intervention", "sap"],
+            "leave the backend out",
+        ),
         (["run", "answers", "--model", "mini-llava-1.5:dtype=float16", "--dtype", "float32"], "given twice"),
         (["train", "mini-lava-1.5"], "did you mean 'mini-llava-1.5'"),
     ],

@@ -20,6 +20,8 @@ def test_a_plain_name_stays_plain(name: str) -> None:
         ("3dsrbench:variant=flip , prompt=vlmevalkit", "3dsrbench:prompt=vlmevalkit,variant=flip"),
         ("3dsrbench:variant=circular,prompt=default", "3dsrbench"),
         ("mmmu:revision=refs/pr/3", "mmmu:revision=refs/pr/3"),
+        ("mini-pope:prompt=lmms", "mini-pope:prompt=lmms"),
+        ("mini-pope:prompt=default", "mini-pope"),
     ],
 )
 def test_the_canonical_form(text: str, canonical: str) -> None:
@@ -37,7 +39,8 @@ def test_the_canonical_form(text: str, canonical: str) -> None:
         ("mini-pope:revision=main", "takes no revision"),
         ("pope:prompt=lms", "lmms"),
         ("3dsrbench:variant=flipped", "flip"),
-        ("mini-pope:prompt=lmms", "asked in one way"),
+        ("mini-3dsrbench:variant=flip", "generated here, so it takes no variant"),
+        ("mini-pope:prompt=lms", "lmms"),
         ("pope:variant=flip", "no variant"),
     ],
 )

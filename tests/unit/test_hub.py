@@ -286,8 +286,8 @@ def test_mistakes(folder: Any) -> None:
         lostlib.load_benchmark("3dsrbench", variant="circle")
     with pytest.raises(ValueError, match="'main' was asked for, but rows come from the local copy"):
         lostlib.load_benchmark("pope:revision=main", folder=folder("pope"))
-    with pytest.raises(ValueError, match="mini-pope takes no prompt or folder"):
-        lostlib.load_benchmark("mini-pope", prompt="lmms", folder="x")
+    with pytest.raises(ValueError, match="mini-pope takes no folder or revision"):
+        lostlib.load_benchmark("mini-pope", folder="x", revision="y")
 
 
 @pytest.mark.parametrize("name", ROWS)

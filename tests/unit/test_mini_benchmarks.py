@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from functools import cache, partial
 
 import numpy as np
@@ -188,3 +189,21 @@ def test_vmcbench_takes_turns_among_its_kinds() -> None:
     )
     assert {item.meta["group"] for item in items} == {"general", "reason", "doc"}
     assert all(len(item.options) == 4 == len(set(item.options.values())) for item in items)
+
+
+@pytest.mark.parametrize("profile", ["lmms", "vlmevalkit"])
+@pytest.mark.parametrize("name", NAMES)
+def test_other_prompts_change_the_words_alone(name: str, profile: str) -> None:
+    plain = lostlib.load_benchmark(name, n=6)
+    made = lostlib.load_benchmark(f"{name}:prompt={profile}", n=6, family="llava")
+    assert made.version == f"1+{profile}+llava"
+    for item, other in zip(plain.items, made.items, strict=True):
+        assert replace(other, prompt="", images=()) == replace(item, prompt="", images=())
+
+
+def test_a_prompt_is_the_namesakes() -> None:
+    (item,) = lostlib.load_benchmark("mini-pope:prompt=lmms", n=1).items
+    assert item.prompt.endswith("in the image?\nAnswer the question using a single word or phrase.")
+    (item,) = lostlib.load_benchmark("mini-realworldqa:prompt=vlmevalkit", n=1, family="llava").items
+    assert item.prompt.endswith("\nAnswer with the option's letter from the given choices directly.")
+    assert "Answer with the letter." not in item.prompt

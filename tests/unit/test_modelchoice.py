@@ -32,6 +32,7 @@ def test_a_plain_name_stays_plain(name: str) -> None:
         (f"{QWEN}:dtype=bfloat16", {}, QWEN),
         (f"{QWEN}:dtype=float32", {}, f"{QWEN}:dtype=float32"),
         ("mini-llava-1.5", {"dtype": "float32"}, "mini-llava-1.5"),
+        ("mini-llava-1.5:backend=sdpa,dtype=float16", {}, "mini-llava-1.5:dtype=float16,backend=sdpa"),
         ("someone/else", {"dtype": "bfloat16", "max_pixels": 784}, "someone/else:dtype=bfloat16,max_pixels=784"),
     ],
 )
@@ -54,6 +55,7 @@ def test_the_canonical_form(text: str, more: dict, canonical: str) -> None:
         (f"{QWEN}@v1", {"revision": "v2"}, "revision is given twice, as v1 and v2"),
         (f"{QWEN}@", {}, "names no revision"),
         (f"{QWEN}:dtype=bfloat6", {}, "did you mean 'bfloat16'"),
+        ("mini-llava-1.5:backend=spda", {}, "eager, sdpa; did you mean 'sdpa'"),
         ("llava-hf/llava-1.5-7b-hf", {"max_pixels": 5000}, "of the family llava.*are for qwen2_5_vl"),
         ("mini-llava-1.5@main", {}, "is a folder here, which has no revisions"),
     ],

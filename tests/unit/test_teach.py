@@ -236,6 +236,11 @@ DATA = {
     "at-chance": (None, "not measurable here"),
     "sign-without-size": (pd.DataFrame({"sign": ["yes", "yes", "no"], "size": ["no", "yes", "no"]}), 1),
     "wide-interval": (None, "does not hold"),
+    "most-flips": (pd.DataFrame({"family": ["noise", "rank rule", "prompt"], "flipped": [0, 4, 2]}), "rank rule"),
+    "turned-by-a-unit": (None, "none"),
+    "wrong-baseline": (None, 1),
+    "half-the-width": (None, 200),
+    "all-paths": (None, 128),
 }
 
 
