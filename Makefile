@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 DAG := $(VENV)/bin/python tools/dag.py
 OPTIONS = --cores $(JOBS) $(if $(strip $(PARAMETERS)),--config $(PARAMETERS))
 
-.PHONY: help book test tables publish reproduce clean
+.PHONY: help book test tables measure publish reproduce clean
 .DEFAULT_GOAL := help
 
 help:           ## print this
@@ -24,6 +24,9 @@ test: book      ## build the book, then run all tests
 
 tables: $(READY) ## measure what the chapters ask for and data/results lacks, and keep it there
 	LOST_RECORD=1 $(DAG) chapters --forceall $(OPTIONS)
+
+measure: $(READY) ## measure what data/grid.yaml asks for and data/results lacks; PARAMETERS="grid=mine.yaml results=OUT"
+	$(DAG) measure --keep-going $(OPTIONS)
 
 publish: $(READY) ## run the chapters that changed, then copy their notebooks over the committed ones
 	$(DAG) publish $(OPTIONS)

@@ -1,4 +1,4 @@
-"""The one graph: a chapter's source, code and data -> its executed notebook -> the book."""
+"""The one graph: a chapter's source, code and data -> its executed notebook -> the book; measure.smk makes the data."""
 
 import json
 import sys
@@ -57,3 +57,5 @@ rule publish:
                 committed.parent.mkdir(exist_ok=True)
                 committed.write_bytes(made.read_bytes())
                 print(f"{committed} is new")
+
+include: "measure.smk"

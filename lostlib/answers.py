@@ -114,32 +114,88 @@ def answers(
         model said), parsed (null where nothing can be read), correct, logprob (natural logarithm of the probability of
         the answer, its end included), prompt_tokens, answer_tokens, error (null, or why the item could not be asked).
     """
-    items, chosen = benchmark.items, Intervention.parse(intervention)
-    planned = plan(items, batch_size, merge=not chosen.random)
-    tokens = benchmark.max_new_tokens if max_new_tokens is None else max_new_tokens
-    check_count("max_new_tokens", tokens)
-    asker = _Asker(model, tokens)
-    shards, folder = planned.shards, work and work / _digest(items, planned, tokens)
-    files = [folder and folder / f"{i:05d}-of-{len(shards):05d}.parquet" for i in range(len(shards))]
-    sizes, frames = [sum(map(len, batches)) for batches in shards], []
-    done = sum(size for size, file in zip(sizes, files, strict=True) if file and file.exists())
-    with (
-        intervene(model, chosen, seed),
-        tqdm(total=sum(sizes), initial=done, desc=f"{benchmark.name} {chosen}", unit="item", disable=None) as bar,
-    ):
-        for batches, file in zip(shards, files, strict=True):
-            if file and (finished := _finished(file)) is not None:
-                frames.append(finished)
-                continue
-            rows: list[dict] = []
-            for batch in batches:
-                rows += asker.ask([items[i] for i in batch])
-                bar.update(len(batch))
-            frames.append(pd.DataFrame(rows).astype({"raw": "str", "error": "str"}))
-            if file:
-                _finish(file, frames[-1])
-    said = pd.concat(frames, ignore_index=True).set_index("item")
-    return _table(benchmark, said.loc[[items[i].uid for i in planned.asked_as]].reset_index(drop=True))
+    asking = _Asking.of(benchmark, intervention, batch_size, max_new_tokens)
+    said = pd.concat(asking.ask(model, seed, work), ignore_index=True).set_index("item")
+    ordered = said.loc[[benchmark.items[i].uid for i in asking.plan.asked_as]]
+    return _table(benchmark, ordered.reset_index(drop=True))
+
+
+def ask_share(
+    model: LostModel,
+    benchmark: Benchmark,
+    share: tuple[int, int],
+    work: Path,
+    intervention: str = "none",
+    seed: int = 0,
+    batch_size: int = 64,
+    max_new_tokens: int | None = None,
+) -> int:
+    """Finish one of several shares of the shards in `work`, where `answers` finds them; give back how many items it is.
+
+    Parameters as for `answers`, `batch_size` too, for another one is another plan. The share ``(2, 4)`` is every fourth
+    shard from the second on, so that each has its part of the long questions; there are as many shards as there are
+    times 4 x `batch_size` items, and with more shares than shards some shares are empty.
+    """
+    number, shares = check_share(share)
+    asking = _Asking.of(benchmark, intervention, batch_size, max_new_tokens)
+    return sum(map(len, asking.ask(model, seed, work, slice(number - 1, None, shares))))
+
+
+def check_share(share: tuple[int, int]) -> tuple[int, int]:
+    """Refuse the fifth of four."""
+    number, shares = share
+    if not 1 <= number <= shares:
+        raise ValueError(f"share {number}/{shares} is not one of 1/{shares} to {shares}/{shares}")
+    return number, shares
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """What is asked of a model, in which parts, under what intervention."""
+
+    benchmark: Benchmark
+    intervention: Intervention
+    plan: Plan
+    max_new_tokens: int
+
+    @classmethod
+    def of(cls, benchmark: Benchmark, intervention: str, batch_size: int, max_new_tokens: int | None) -> _Asking:
+        """As `answers` is asked to."""
+        chosen = Intervention.parse(intervention)
+        planned = plan(benchmark.items, batch_size, merge=not chosen.random)
+        tokens = benchmark.max_new_tokens if max_new_tokens is None else max_new_tokens
+        check_count("max_new_tokens", tokens)
+        return cls(benchmark, chosen, planned, tokens)
+
+    def files(self, work: Path | None) -> list[Path | None]:
+        """Where each shard is kept."""
+        folder = work and work / _digest(self.benchmark.items, self.plan, self.max_new_tokens)
+        count = len(self.plan.shards)
+        return [folder and folder / f"{i:05d}-of-{count:05d}.parquet" for i in range(count)]
+
+    def ask(self, model: LostModel, seed: int, work: Path | None, share: slice = slice(None)) -> list[pd.DataFrame]:
+        """The rows of each shard of the share, read where it is finished."""
+        items, asker = self.benchmark.items, _Asker(model, self.max_new_tokens)
+        shards = list(zip(self.plan.shards, self.files(work), strict=True))[share]
+        sizes, frames = [sum(map(len, batches)) for batches, _ in shards], []
+        done = sum(size for size, (_, file) in zip(sizes, shards, strict=True) if file and file.exists())
+        title = f"{self.benchmark.name} {self.intervention}"
+        with (
+            intervene(model, self.intervention, seed),
+            tqdm(total=sum(sizes), initial=done, desc=title, unit="item", disable=None) as bar,
+        ):
+            for batches, file in shards:
+                if file and (finished := _finished(file)) is not None:
+                    frames.append(finished)
+                    continue
+                rows: list[dict] = []
+                for batch in batches:
+                    rows += asker.ask([items[i] for i in batch])
+                    bar.update(len(batch))
+                frames.append(pd.DataFrame(rows).astype({"raw": "str", "error": "str"}))
+                if file:
+                    _finish(file, frames[-1])
+        return frames
 
 
 def _finished(file: Path) -> pd.DataFrame | None:

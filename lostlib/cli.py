@@ -109,11 +109,16 @@ def run(
         list[str] | None,
         typer.Option("--set", help="The experiment's own parameters, name=value; batch_size=4 where memory is short."),
     ] = None,
+    share: Annotated[
+        str | None,
+        typer.Option(help="Only one of several shares of the answers, as 2/4; a run without it makes the table."),
+    ] = None,
 ) -> None:
     """Measure one table, write it, and print the score of answers.
 
-    Answers that were interrupted go on where they were. Limits in pixels, dtype and revision are part of the model's
-    name in the table, and may be given in it: --model owner/name@revision:dtype=float16,max_pixels=1003520.
+    Answers that were interrupted go on where they were, and take what other runs into OUT have finished. Limits in
+    pixels, dtype and revision are part of the model's name in the table, and may be given in it:
+    --model owner/name@revision:dtype=float16,max_pixels=1003520.
     """
     with _mistakes_told():
         results.check_experiment(experiment)
@@ -124,11 +129,13 @@ def run(
         from lostlib import measure
 
         measure.check_parameters(experiment, own)
-        work = out.with_name(f"{out.name}.unfinished")
-        table = measure.measure(
-            experiment, model=str(choice), benchmark=benchmark, n=n, intervention=intervention, seed=seed,
-            device=device, work=work, **own,
-        )  # fmt: skip
+        work, asked = out.with_name(f"{out.name}.unfinished"), own | {"model": str(choice), "benchmark": benchmark}
+        asked |= {"n": n, "intervention": intervention, "seed": seed, "device": device}
+        if share:
+            key, size = measure.measure_share(experiment, _share(share), work=work, **asked)
+            typer.echo(f"{out / key.path}: share {share}, {size} items, waits for the others")
+            return
+        table = measure.measure(experiment, work=work, **asked)
         typer.echo(f"{results.write(table, out)}: {len(table.frame)} rows in {table.about['seconds']} s")
         measure.clear(work, table.key)
         if experiment == "answers":
@@ -169,6 +176,13 @@ def _parameters(pairs: list[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             found[name] = value
     return found
+
+
+def _share(text: str) -> tuple[int, int]:
+    number, slash, shares = text.partition("/")
+    if not (slash and number.isdigit() and shares.isdigit()):
+        raise ValueError(f"--share {text!r} is not a share such as 2/4, the second of four")
+    return int(number), int(shares)
 
 
 @app.command()

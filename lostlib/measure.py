@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import datetime
 import inspect
-import json
 import platform
-import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +20,7 @@ from torch import Tensor
 
 import lostlib
 from lostlib import probes, sinkrows, spans
-from lostlib.answers import answers
+from lostlib.answers import answers, ask_share, check_share
 from lostlib.attention import BACKEND, Rows, Run, check_changeable, running
 from lostlib.benchmarks import VERSIONS, Benchmark, Choice, Item, load_benchmark
 from lostlib.interventions import Intervention
@@ -110,6 +108,12 @@ def _parameters(experiment: str) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(EXPERIMENTS[experiment]).parameters
 
 
+def is_random(experiment: str, intervention: Intervention) -> bool:
+    """Does the seed matter: to the intervention, or else to the controls of the experiment."""
+    taken = _parameters(experiment)
+    return bool(intervention.random) if "intervention" in taken else "seed" in taken
+
+
 def check_parameters(experiment: str, given: Mapping[str, Any]) -> Any:
     """Refuse an experiment, a parameter of it or a value that does not exist; nothing is loaded for it.
 
@@ -161,6 +165,32 @@ def measure(
     `work` is a folder below which finished parts are kept, see `unfinished`. `batch_size`, items at once, changes no
     result and is no part of the table's key.
     """
+    key, items, how = _checked(experiment, model, benchmark, n, intervention, seed, device, batch_size, **parameters)
+    began = time.monotonic()
+    rows = frame(key, items, device, work and unfinished(work, key), **how)
+    return Table(rows, key, _about(_loaded(key.model, device), key, items.origin, time.monotonic() - began))
+
+
+def measure_share(experiment: str, share: tuple[int, int], *, work: Path, **asked: Any) -> tuple[Key, int]:
+    """Leave one of several shares of a table's answers in `work`, where `measure` finds them; how many items it is.
+
+    Several processes, on several machines with one disk, so measure one table: ``(2, 4)`` is the second of four shares.
+    The rest is as for `measure`, and `batch_size` must be the same for all.
+    """
+    if experiment != "answers":
+        raise ValueError(f"only answers are measured in shares, {experiment} was given")
+    check_share(share)
+    key, items, how = _checked(experiment, **asked)
+    model = _loaded(key.model, asked.get("device", "cpu"))
+    done = ask_share(model, items, share, unfinished(work, key), key.intervention, key.seed, **key.parameters, **how)
+    return key, done
+
+
+def _checked(
+    experiment: str, model: str, benchmark: str, n: int, intervention: str = "none", seed: int = 0,
+    device: str = "cpu", batch_size: int | None = None, **parameters: Any,
+) -> tuple[Key, Benchmark, dict[str, int]]:  # fmt: skip
+    """What is to be measured, once nothing is wrong with it, its items, and what is no part of the key."""
     how = {} if batch_size is None else {"batch_size": batch_size}
     own = check_parameters(experiment, parameters | how)
     chosen, loaded, asked = Intervention.parse(intervention), ModelChoice.parse(model), Choice.parse(benchmark)
@@ -173,11 +203,9 @@ def measure(
         if isinstance(changes, Intervention):
             changes.check(sizes(str(loaded)))
     items = load_items(str(loaded), asked, n)
-    began, held = time.monotonic(), _loaded(str(loaded), device)
-    version = VERSIONS[asked.name]
-    key = Key(experiment, str(loaded), held.weights, str(asked), version, str(chosen), seed, n, parameters)
-    rows = frame(key, items, device, work and unfinished(work, key), **how)
-    return Table(rows, key, _about(held, key, items.origin, time.monotonic() - began))
+    weights, version = _loaded(str(loaded), device).weights, VERSIONS[asked.name]
+    key = Key(experiment, str(loaded), weights, str(asked), version, str(chosen), seed, n, parameters)
+    return key, items, how
 
 
 def load_items(model: str, choice: Choice, n: int) -> Benchmark:
@@ -212,26 +240,5 @@ def _about(model: LostModel, key: Key, origin: str, seconds: float) -> dict[str,
     return {
         "versions": versions, "device": device, "dtype": str(model.dtype).removeprefix("torch."),
         "backend": model.backend, "pixels": model.pixels and list(model.pixels), "origin": origin,
-        "date": datetime.date.today().isoformat(), "seconds": round(seconds, 1), "command": command(key),
+        "date": datetime.date.today().isoformat(), "seconds": round(seconds, 1), "command": key.command,
     }  # fmt: skip
-
-
-def command(key: Key) -> str:
-    """The shell command that makes this table."""
-    given = {"model": key.model, "benchmark": key.benchmark, "seed": key.seed, "n": key.n}
-    if "intervention" in _parameters(key.experiment):
-        given["intervention"] = key.intervention
-    words = ["lostlib", "run", key.experiment]
-    words += [word for name, value in given.items() for word in (f"--{name}", str(value))]
-    for name, value in sorted(key.parameters.items()):
-        words += ["--set", f"{name}={_as_text(value)}"]
-    return shlex.join(words)
-
-
-def _as_text(value: Any) -> str:
-    """As `--set` reads it: JSON, or a text that is no JSON."""
-    try:
-        json.loads(value)
-    except (TypeError, ValueError):
-        return value if isinstance(value, str) else json.dumps(value)
-    return json.dumps(value)

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -53,9 +54,28 @@ class Key:
         model = re.sub(r"[^A-Za-z0-9=+.@-]+", "_", self.model.replace("/", "--"))
         return Path(self.experiment) / model / benchmark / file
 
+    @property
+    def command(self) -> str:
+        """The shell command that makes this table."""
+        words = ["lostlib", "run", self.experiment, "--model", self.model, "--benchmark", self.benchmark]
+        words += [] if self.intervention == "none" else ["--intervention", self.intervention]
+        words += ["--seed", str(self.seed), "--n", str(self.n)]
+        for name, value in sorted(self.parameters.items()):
+            words += ["--set", f"{name}={_as_text(value)}"]
+        return shlex.join(words)
+
     def covers(self, wanted: Key) -> bool:
         """Does a table with this key hold the wanted one: the same in everything, and at least as many items?"""
         return replace(self, n=wanted.n) == wanted and self.n >= wanted.n
+
+
+def _as_text(value: Any) -> str:
+    """As `--set` reads it: JSON, or a text that is no JSON."""
+    try:
+        json.loads(value)
+    except (TypeError, ValueError):
+        return value if isinstance(value, str) else json.dumps(value)
+    return json.dumps(value)
 
 
 @dataclass(frozen=True)
@@ -153,9 +173,8 @@ def obtain(
         experiment, str(loaded), loaded.weights, str(asked), version, intervention, seed, n, parameters
     )  # fmt: skip
     folder = Path(os.environ.get("LOST_RESULTS", paths.RESULTS))
-    path = folder / wanted.path
-    if path.exists() and _serves(read_key(path), wanted):
-        found = first_items(read(path), n)
+    if is_held(wanted, folder):
+        found = first_items(read(folder / wanted.path), n)
     else:
         from lostlib import measure
 
@@ -170,8 +189,12 @@ def obtain(
     return found
 
 
-def _serves(held: Key, wanted: Key) -> bool:
-    """Whoever never fetched a hub model cannot know its commit, and takes the one that was measured."""
+def is_held(wanted: Key, folder: Path) -> bool:
+    """Is there a table in this folder that serves; whoever never fetched a hub model takes any commit of it."""
+    path = folder / wanted.path
+    if not path.exists():
+        return False
+    held = read_key(path)
     return held.covers(replace(wanted, weights=held.weights) if wanted.weights == "unknown" else wanted)
 
 

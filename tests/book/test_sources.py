@@ -83,6 +83,7 @@ def test_the_lock_pins_every_declared_package():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     assert extras.pop("class") == ["jupyterlab>=4,<5"]  # an interface, with which nothing is computed
+    assert extras.pop("slurm")  # whoever has no cluster needs none of it
     declared = sum(extras.values(), project["dependencies"])
     names = {re.split(r"[<>=\[; ]", entry)[0].lower().replace("_", "-") for entry in declared}
     assert names <= {pin.split("==")[0].lower().replace("_", "-") for pin in pins}

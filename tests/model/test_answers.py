@@ -17,7 +17,7 @@ from PIL import Image, ImageFile
 
 import lostlib
 from lostlib import results
-from lostlib.answers import answers, plan
+from lostlib.answers import answers, ask_share, plan
 
 KILL = """
 import os, random, signal, sys, time
@@ -242,3 +242,26 @@ def test_shards_of_another_plan_are_not_mixed_in(tiny, benchmark, tmp_path: Path
     again = answers(tiny, benchmark, batch_size=8, work=tmp_path)
     same(few, again)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_shares_and_what_gathers_them_are_one_run_to_the_bit(tiny, benchmark, tmp_path, monkeypatch) -> None:
+    """No item is asked twice, none is forgotten, and a share that never ran is made up for."""
+    how = {"intervention": "sap:keys=visual,weights=gaussian", "seed": 3, "batch_size": 2}
+    whole = answers(tiny, benchmark, **how)
+    original, asked = lostlib.LostModel.reply, []
+
+    def reply(self, items, *args):
+        asked.extend(item.uid for item in items)
+        return original(self, items, *args)
+
+    monkeypatch.setattr(lostlib.LostModel, "reply", reply)
+    sizes = [ask_share(tiny, benchmark, (number, 3), tmp_path, **how) for number in (3, 1)]
+    assert sizes == [8, 16]  # shards 3; 1 and 4
+    assert len(set(asked)) == 24
+    again = [ask_share(tiny, benchmark, (number, 3), tmp_path, **how) for number in (3, 1)]
+    assert again == sizes
+    assert len(asked) == 24
+    pd.testing.assert_frame_equal(answers(tiny, benchmark, work=tmp_path, **how), whole)
+    assert sorted(asked) == sorted(item.uid for item in benchmark.items)
+    with pytest.raises(ValueError, match="share 4/3 is not one of 1/3 to 3/3"):
+        ask_share(tiny, benchmark, (4, 3), tmp_path, **how)

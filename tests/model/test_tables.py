@@ -74,7 +74,7 @@ def test_the_recorded_command_makes_the_same_table(table, tmp_path) -> None:
 
 def test_parameters_of_any_type_survive_the_recorded_command() -> None:
     given = {"causal": True, "controls": ["noise_qkv"], "rank": 3, "dims": "12", "tau": "10%", "unit": "bits"}
-    words = shlex.split(measure.command(results.Key("residual", "m", "w", "mini-pope", "1", parameters=given)))
+    words = shlex.split(results.Key("residual", "m", "w", "mini-pope", "1", parameters=given).command)
     assert cli._parameters([word for word, before in zip(words[1:], words, strict=False) if before == "--set"]) == given
 
 
@@ -83,6 +83,22 @@ def test_items_at_once_are_no_part_of_what_was_measured(table, tiny_folder) -> N
     few = measure.measure("answers", **ask, batch_size=5)
     assert few.key == table.key
     pd.testing.assert_frame_equal(few.frame.drop(columns="logprob"), table.frame.drop(columns="logprob"))
+
+
+def test_shares_on_the_command_line_leave_the_table_of_one_run(tiny_folder, tmp_path) -> None:
+    words = ["run", "answers", "--model", str(tiny_folder), "--n", "12", "--set", "batch_size=1", "--out"]
+    tables = []
+    for name, shares in (("alone", []), ("shared", ["2/2", "1/2"])):
+        for share in shares:
+            done = runner.invoke(app, [*words, str(tmp_path / name), "--share", share])
+            assert done.exit_code == 0, done.output
+            assert f"share {share}, " in done.output
+            assert not list(results.shipped_tables(tmp_path / name))
+        assert runner.invoke(app, [*words, str(tmp_path / name)]).exit_code == 0
+        (path,) = results.shipped_tables(tmp_path / name)
+        tables.append(results.read(path))
+    assert tables[0].manifest["hash"] == tables[1].manifest["hash"]
+    assert not list(tmp_path.glob("*.unfinished"))
 
 
 def test_the_score_is_told(tiny_folder, tmp_path) -> None:
@@ -166,6 +182,9 @@ def test_check_compares_numbers() -> None:
             "leave the backend out",
         ),
         (["run", "answers", "--model", "mini-llava-1.5:dtype=float16", "--dtype", "float32"], "given twice"),
+        (["run", "answers", "--share", "2"], "'2' is not a share such as 2/4"),
+        (["run", "answers", "--share", "5/4"], "share 5/4 is not one of 1/4 to 4/4"),
+        (["run", "residual", "--share", "1/4"], "only answers are measured in shares"),
         (["train", "mini-lava-1.5"], "did you mean 'mini-llava-1.5'"),
     ],
 )
