@@ -70,7 +70,7 @@ def groups(
     """
     places = list(dict.fromkeys(rows[place]))
     for k, (part, label) in enumerate(_parts(rows, series, kinds)):
-        at = part[place].map(places.index) + 0.6 * ((k + 0.5) / len(kinds) - 0.5)
+        at = part[place].map(places.index).astype(float) + 0.6 * ((k + 0.5) / len(kinds) - 0.5)
         points(ax, at, part, value, lying, fmt=MARKERS[k % len(MARKERS)], label=label)
     if lying:
         ax.set(yticks=range(len(places)), yticklabels=places, ylim=(len(places) - 0.5, -0.5))

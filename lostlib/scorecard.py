@@ -54,14 +54,15 @@ class Shelf:
 
     @property
     def models(self) -> list[str]:
-        """Models with tables of answers, residual metrics or sinks, in the order of `lostlib.zoo`."""
+        """Models with tables of answers, residual metrics or sinks, in the order of `lostlib.zoo`; see `_plain`."""
         found = {key.model for _, key in self.held.values() if key.experiment in ("answers", "residual", "sinks")}
+        found = _plain(found)
         return [name for name in CARDS if name in found] + sorted(found - set(CARDS))
 
     def benchmarks(self, experiment: str, model: str) -> list[str]:
-        """Benchmarks on which a model was measured, in their usual order."""
+        """Benchmarks on which a model was measured, in their usual order; see `_plain`."""
         found = {key.benchmark for _, key in self.held.values() if (key.experiment, key.model) == (experiment, model)}
-        return sorted(found, key=lambda name: (list(benchmarks.RULES).index(name.partition(":")[0]), name))
+        return sorted(_plain(found), key=lambda name: (list(benchmarks.RULES).index(name.partition(":")[0]), name))
 
     def get(
         self,
@@ -91,6 +92,15 @@ class Shelf:
         )
         found = (self.get("answers", model, benchmark, intervention, seed) for seed in held)
         return [frame for frame in found if frame is not None]
+
+
+def _plain(found: set[str]) -> set[str]:
+    """Names without those that add options to another one that was measured: these are one model asked differently.
+
+    >>> sorted(_plain({"a", "a:dtype=float16", "b:max_pixels=9"}))
+    ['a', 'b:max_pixels=9']
+    """
+    return {name for name in found if (plain := name.partition(":")[0]) == name or plain not in found}
 
 
 def _weights(model: str) -> str:

@@ -61,7 +61,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from lostlib import results, stats
+from lostlib import drawing, results, stats
 from lostlib.benchmarks import load_benchmark
 
 # %% [markdown]
@@ -174,7 +174,7 @@ for _row in known[known["tower"] == known["tower"].iloc[0]].itertuples():
 # place of the grid can answer.
 
 # %% tags=["hide-input"]
-_fig, _axes = plt.subplots(len(_names), len(_models), figsize=(1.75 * len(_models), 1.8 * len(_names)), squeeze=False)
+_fig, _axes = plt.subplots(len(_names), len(_models), figsize=(5.2, 1.7 * len(_names)), squeeze=False)
 _maps = []
 for _i, _name in enumerate(_names):
     for _j, _of in enumerate(_models):
@@ -185,9 +185,9 @@ for _i, _name in enumerate(_names):
         _axes[_i][_j].set(xticks=(), yticks=())
         _axes[_i][_j].grid(False)
         if _i == 0:
-            _axes[_i][_j].set_title(_short[_of], fontsize=10)
+            _axes[_i][_j].set_title(_short[_of])
         if _j == 0:
-            _axes[_i][_j].set_ylabel(_kind(_name), fontsize=10)
+            _axes[_i][_j].set_ylabel(_kind(_name))
 report.figure(
     _fig,
     "tokens-know",
@@ -240,7 +240,7 @@ for (_of, _name, _rule), _frame in after.items():
         }
     )
 damage = pd.DataFrame(_lines).rename(columns={"value": "change"})
-_fig, _axes = plt.subplots(1, len(_names), figsize=(5.4, 3.6), sharey=True, squeeze=False)
+_fig, _axes = plt.subplots(1, len(_names), figsize=(5.2, 3.8), sharey=True, squeeze=False)
 for _ax, _name in zip(_axes[0], _names, strict=True):
     for _j, _of in enumerate(_models):
         _part = damage[(damage["tower"] == _short[_of]) & (damage["question"] == _kind(_name))]
@@ -254,7 +254,7 @@ for _ax, _name in zip(_axes[0], _names, strict=True):
     _ax.set(title=_kind(_name), yticks=range(len(RULES)), yticklabels=RULES, xlim=(-1.05, 0.15))
 _axes[0][0].invert_yaxis()
 _axes[0][len(_names) // 2].set_xlabel("change of accuracy")
-_fig.legend(*_axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(_models), fontsize=9)
+drawing.legend_below(_fig, _axes[0], ncols=len(_models))
 report.figure(
     _fig,
     "towers",
@@ -327,7 +327,7 @@ _ax.set(
     xlabel="what a single token tells (0 chance, 1 all)",
     ylabel="kept under gaussian weights\n(0 chance, 1 all)",
 )
-_fig.legend(*_ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+drawing.legend_below(_fig, [_ax], ncols=3)
 report.figure(
     _fig,
     "regimes",
@@ -412,7 +412,7 @@ for _of in _models:
                 }
             )
 looking = pd.DataFrame(_lines)
-_fig, _axes = plt.subplots(1, len(_names), figsize=(5.4, 2.7), sharey=True, squeeze=False)
+_fig, _axes = plt.subplots(1, len(_names), figsize=(5.2, 3.2), sharey=True, squeeze=False)
 for _ax, _name in zip(_axes[0], _names, strict=True):
     for _k, (_mass, _marker) in enumerate((("on patches that decide", "o"), ("if spread evenly", "_"))):
         _part = looking[(looking["question"] == _kind(_name)) & (looking["mass"] == _mass)]
@@ -423,7 +423,7 @@ for _ax, _name in zip(_axes[0], _names, strict=True):
     _ax.set(title=_kind(_name), xticks=range(len(_models)), xlim=(-0.5, len(_models) - 0.5), ylim=(0, None))
     _ax.set_xticklabels([_short[m] for m in _models], rotation=30, ha="right")
 _axes[0][0].set_ylabel("share of visual mass")
-_fig.legend(*_axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
+drawing.legend_below(_fig, _axes[0], ncols=2)
 report.figure(
     _fig,
     "looking",
@@ -458,7 +458,7 @@ for _j, _of in enumerate(_models):
     _ax.fill_between(100 * _part["share"], _part["low"], _part["high"], alpha=0.2, lw=0)
 _ax.axhline(0, color="black", lw=0.8)
 _ax.set(xlabel="questions that need no picture (percent)", ylabel="change of accuracy")
-_ax.legend(fontsize=9)
+_ax.legend()
 report.figure(
     _fig,
     "mixture",

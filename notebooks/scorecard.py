@@ -14,6 +14,10 @@
 #
 # ## The papers' claims
 #
+# :::{margin}
+# **Not measurable**: the untouched model is not above chance, so that nothing can be lost. It is not *unaffected*.
+# :::
+#
 # {cite:t}`lost2026` report means over fifteen models and seven benchmarks, {cite:t}`kang2025see` six models and some twenty
 # benchmarks; neither gives intervals. {numref}`tab-scorecard` lists what they say as twelve claims, C1 to C12. The models here are
 # small and were trained by this project; a real model joins the table when somebody measures it ({ref}`real-models`).
@@ -42,7 +46,7 @@ report.style()
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lostlib import claims, results, scorecard, stats
+from lostlib import claims, drawing, results, scorecard, stats
 
 # %% [markdown]
 # ## Minimal code
@@ -194,7 +198,7 @@ plane = pd.concat(
 )
 _panels = list(dict.fromkeys(plane["model"]))
 _height = -(-len(_panels) // 2)
-_fig, _axes = plt.subplots(_height, 2, figsize=(5.2, 2.5 * _height), squeeze=False)
+_fig, _axes = plt.subplots(_height, 2, figsize=(5.2, 1 + 2.5 * _height), squeeze=False)
 for _ax in _axes.flat[len(_panels) :]:
     _ax.axis("off")
 for _ax, _name in zip(_axes.flat, _panels, strict=False):
@@ -208,13 +212,13 @@ for _ax, _name in zip(_axes.flat, _panels, strict=False):
         )  # fmt: skip
     _ax.axvline(_of.loc[("rid", "ε(RoPE)"), "mean"], color="0.4", ls="--", lw=1)
     _ax.axhline(0, color="black", lw=0.8)
-    _ax.set_title(_name, fontsize=8)
+    _ax.set_title(_name)
     _ax.set(xlim=(0, None))
     _ax.margins(0.15)
-    _ax.tick_params(labelsize=8)
-_fig.supxlabel("RID", fontsize=9)
-_fig.supylabel("MixIG (nats)", fontsize=9)
-_fig.legend(*_axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8)
+for _ax in [*_axes.flat][max(0, len(_panels) - 2) : len(_panels)]:
+    _ax.set_xlabel("RID")
+_fig.supylabel("MixIG (nats)")
+drawing.legend_below(_fig, [_axes[0][0]], ncols=2)
 report.figure(
     _fig,
     "scorecard-plane",
@@ -235,28 +239,21 @@ RUNS = {
 forest = scorecard.changes(shelf, RUNS)
 _models = [name for name in shelf.models if name in set(forest["model"])]
 _names = list(dict.fromkeys(forest["benchmark"]))
-_place = {(b, m): i * (len(_models) + 1) + k for i, b in enumerate(_names) for k, m in enumerate(_models)}
-_fig, _axes = plt.subplots(1, len(RUNS), figsize=(5.2, 1.6 + 0.16 * len(_names) * (len(_models) + 1)), sharey=True)
+_panels = [(label, name) for label in RUNS for name in _names]
+_fig, _axes = plt.subplots(len(RUNS), 1, figsize=(5.2, 1.2 + 0.55 * len(_panels)), sharex=True)
 for _ax, _label in zip(_axes, RUNS, strict=True):
-    for _k, _model in enumerate(_models):
-        _of = forest[(forest["intervention"] == _label) & (forest["model"] == _model)]
-        _y = pd.Series(
-            [_place[pair] for pair in zip(_of["benchmark"], _of["model"], strict=True)], index=_of.index, dtype=float
-        )
-        _able = _of["measurable"]
-        _error = [(_of["value"] - _of["low"])[_able], (_of["high"] - _of["value"])[_able]]
-        _look = {"color": f"C{_k % 7}", "fmt": "osD^vPX*"[_k % 8]}
-        _ax.errorbar(_of["value"][_able], _y[_able], xerr=_error, ms=4, capsize=2, label=_model, **_look)
-        for _at in _y[~_able]:
-            _ax.text(0, _at, "not measurable ", ha="right", va="center", fontsize=6, color="0.4")
+    _of = forest[(forest["intervention"] == _label) & forest["measurable"]]
+    _all = pd.concat([_of, pd.DataFrame({"benchmark": _names})])  # a line for each benchmark, also where nothing is
+    _all = _all.sort_values("benchmark", key=lambda column: column.map(_names.index), kind="stable")
+    drawing.groups(_ax, _all, "benchmark", "model", _models, "value", lying=True)
+    _blank = [name for name in _names if name not in set(_of["benchmark"])]
+    for _name in set(_blank) & set(forest.loc[forest["intervention"] == _label, "benchmark"]):
+        _ax.text(-0.02, _names.index(_name), "not measurable", ha="right", va="center", color="0.4")
     _ax.axvline(0, color="black", lw=0.8)
-    _ax.set_title(_label, fontsize=8)
+    _ax.set_title(_label)
     _ax.set(xlim=(-1.02, 0.2))
-    _ax.tick_params(labelsize=8)
-_axes[0].set_yticks([i * (len(_models) + 1) + (len(_models) - 1) / 2 for i in range(len(_names))], _names)
-_axes[0].invert_yaxis()
-_fig.supxlabel("change of accuracy", fontsize=9)
-_fig.legend(*_axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=8)
+_axes[-1].set_xlabel("change of accuracy")
+drawing.legend_below(_fig, _axes, ncols=1)
 report.figure(
     _fig,
     "scorecard-forest",
@@ -276,21 +273,19 @@ report.figure(
 profiles = pd.concat(
     stats.summary(rows, ["kind", "layer"], ["rid", "mixig"]).assign(model=name) for name, rows in residual.items()
 )
-_fig, _axes = plt.subplots(2, 2, figsize=(5.2, 4.6), sharex=True)
+_fig, _axes = plt.subplots(2, 2, figsize=(5.2, 5.4), sharex=True)
 for _column, _kind in enumerate(("attention", "FFN")):
     for _row, _value in enumerate(("rid", "mixig")):
         _ax = _axes[_row][_column]
-        for _k, _name in enumerate(residual):
-            _of = profiles[(profiles["kind"] == _kind) & (profiles["value"] == _value) & (profiles["model"] == _name)]
-            _ax.plot(_of["layer"], _of["mean"], marker="osD^vPX*"[_k % 8], ms=4, color=f"C{_k % 7}", label=_name)
-            _ax.fill_between(_of["layer"], _of["low"], _of["high"], alpha=0.2, lw=0, color=f"C{_k % 7}")
+        _of = profiles[(profiles["kind"] == _kind) & (profiles["value"] == _value)]
+        drawing.curves(_ax, _of, "layer", "model", list(residual))
         _ax.axhline(0, color="black", lw=0.8)
-        _ax.set_title(_kind if _row == 0 else "", fontsize=9)
-        _ax.tick_params(labelsize=8)
+        _ax.set_title(_kind if _row == 0 else "")
 _axes[0][0].set_ylabel("RID")
 _axes[1][0].set_ylabel("MixIG (nats)")
-_fig.supxlabel("layer", fontsize=9)
-_fig.legend(*_axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=8)
+for _ax in _axes[1]:
+    _ax.set_xlabel("layer")
+drawing.legend_below(_fig, [_axes[0][0]], ncols=1)
 report.figure(
     _fig,
     "scorecard-layers",

@@ -11,6 +11,10 @@
 # which numbers a computer calculates, how a question is put and an answer read. The papers name few of theirs. This chapter makes each choice
 # differently, one at a time, and asks of each verdict: does it flip?
 #
+# :::{margin}
+# **To flip**: a verdict flips when another choice gives another one of *holds*, *does not hold*, *opposite* and *not measurable*.
+# :::
+#
 # The rules that turn measurements into verdicts stay as they are ({ref}`api-claims`); only what they are fed changes.
 #
 # ## Your prediction
@@ -41,9 +45,10 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 
-from lostlib import claims, results, stats
+from lostlib import claims, drawing, results, stats
 from lostlib.benchmarks import Choice, load_benchmark
 from lostlib.modelchoice import ModelChoice
 
@@ -291,55 +296,46 @@ for _family, _choice, _verdicts in tried:
             }
         )
 grid = pd.DataFrame(_lines)
-COLOURS = {"holds": "#b9e0d2", "does not hold": "#fde3b5", "opposite": "#d8c9e8", "not measurable here": "#e4e4e4"}
+SHADE = {"holds": (0, 0.25), "does not hold": (1, 0.2), "opposite": (3, 0.45), "not measurable here": (4, 0.12)}
 
 
-def _short(value, claim):
-    """Three digits at most: RID and MixIG in thousandths, accuracy in points."""
-    if math.isnan(value):
-        return ""
-    return f"{1000 * value:+.1f}" if claim in RULES else f"{100 * value:+.0f}"
+def _cell(ax, x, y, status, flipped):
+    """A verdict: its colour and mark, in a frame where it is another than in the chapters."""
+    colour, strength = SHADE[status]
+    frame = {"edgecolor": "black", "lw": 1.8} if flipped else {"edgecolor": "none"}
+    face = to_rgba(f"C{colour}", strength)
+    ax.add_patch(Rectangle((x + 0.05, y - 0.44), 0.9, 0.88, facecolor=face, **frame))
+    ax.text(x + 0.5, y, report.MARKS[status], ha="center", va="center", weight="bold" if flipped else "normal")
 
 
 def _draw(grid, columns):
-    """The grid: a row for each choice, with room between families; a cell has its mark, its value and its colour."""
+    """The grid: a row for each choice, with room between families; a cell has its mark and its colour."""
     choices = list(dict.fromkeys(zip(grid["family"], grid["choice"], strict=True)))
     height, places, labels = 0.0, {}, {}
     for family, choice in choices:
         if family not in labels:
-            height += 0.25 if not labels else 1.15
-            labels[family] = height - 0.62
+            height += 0.25 if not labels else 1.3
+            labels[family] = height - 0.8
         places[family, choice] = height
         height += 1
-    fig, ax = plt.subplots(figsize=(5.6, 0.155 * height + 0.5))
-    ax.set(xlim=(0, len(columns)), ylim=(height - 0.4, -2.4))
+    fig, ax = plt.subplots(figsize=(5.2, 0.22 * height + 1))
+    ax.set(xlim=(-6, len(columns)), ylim=(height - 0.4, -2.6))
     ax.axis("off")
     for (family, choice), y in places.items():
-        ax.text(-0.1, y, choice, ha="right", va="center", fontsize=6.5)
+        ax.text(-0.1, y, choice, ha="right", va="center")
         own = grid[(grid["family"] == family) & (grid["choice"] == choice)].set_index("column")
         for x, column in enumerate(columns):
             if column not in own.index:
-                ax.text(x + 0.5, y, "·", ha="center", va="center", fontsize=7, color="#888888")
-                continue
-            cell = own.loc[column]
-            box = (x + 0.04, y - 0.45), 0.92, 0.9
-            ax.add_patch(
-                Rectangle(
-                    *box, facecolor=COLOURS[cell["status"]], edgecolor="black" if cell["flipped"] else "none", lw=1.3
-                )
-            )
-            weight = "bold" if cell["flipped"] else "normal"
-            ax.text(x + 0.1, y, report.MARKS[cell["status"]], va="center", fontsize=7, weight=weight)
-            ax.text(
-                x + 0.92, y, _short(cell["value"], cell["claim"]), ha="right", va="center", fontsize=6.3, weight=weight
-            )
+                ax.text(x + 0.5, y, "·", ha="center", va="center")
+            else:
+                _cell(ax, x, y, *own.loc[column, ["status", "flipped"]])
     for family, y in labels.items():
         if family != REFERENCE:
-            ax.text(-0.1, y - 0.12, family, ha="right", va="center", fontsize=6.5, weight="bold")
+            ax.text(-0.1, y, family, ha="right", va="center", weight="bold")
     for x, column in enumerate(columns):
         claim, _, name = column.partition(" ")
-        ax.text(x + 0.5, -1.5, claim, ha="center", va="bottom", fontsize=7, weight="bold")
-        ax.text(x + 0.5, -0.65, name.removeprefix("mini-")[:12], ha="center", va="bottom", fontsize=5.4)
+        ax.text(x + 0.5, -1.5, claim, ha="center", va="bottom", weight="bold")
+        ax.text(x + 0.5, -0.6, name.removeprefix("mini-")[:1], ha="center", va="bottom")
     return fig
 
 
@@ -348,11 +344,12 @@ report.figure(
     _draw(grid, columns),
     "flips",
     f"Every verdict on {model} under every choice, changed one at a time. ✓ holds, ✗ does not hold, ⇄ opposite, ○ not measurable; "
-    "a black frame marks a verdict that is not what it is in the chapters (first row). The number is the estimate that decides, in thousandths: RID "
-    "above the tolerance (C1), RID of FFN minus attention (C2), MixIG of attention minus FFN (C3), MixIG of Noise Δ (C4) and of Noise "
-    "QKV (C5); in points of accuracy: its change (C7), its change under noise on text minus that under noise on the image (C9). Intervals are in the CSV. A dot: the choice has no part in the claim. "
+    f"a black frame marks a verdict that is not what it is in the chapters (first row). C7 is of {', '.join(names)}, named by their first letters. The estimates "
+    "that decide are in the CSV with their intervals: RID above the tolerance (C1), RID of FFN minus attention (C2), MixIG of attention "
+    "minus FFN (C3), MixIG of Noise Δ (C4) and of Noise QKV (C5), change of accuracy (C7), that under noise on text minus that under noise "
+    "on the image (C9). A dot: the choice has no part in the claim. "
     f"Metrics on {many} items in the first row and on {few} where they were measured again; answers to {n_items} questions a benchmark, {half} in float16.",
-    "A grid with a row for each choice and a column for each claim. Each cell has a mark for its verdict and the measured value; cells "
+    "A grid with a row for each choice and a column for each claim. Each cell has a mark for its verdict; cells "
     "whose verdict differs from the first row have a black frame.",
     data=grid,
 )
@@ -414,7 +411,7 @@ for _rule, _rows in ranked.items():
         for name, (claim, place) in ESTIMATES.items()
     ]
 energy = pd.DataFrame(_lines)
-_fig, _ax = plt.subplots(figsize=(5.2, 3.0))
+_fig, _ax = plt.subplots(figsize=(5.2, 4.2))
 _ax.axhline(0, color="black", lw=0.8)
 for _k, (_name, _marker) in enumerate(zip(ESTIMATES, "osD", strict=True)):
     _part = energy[energy["estimate"] == _name]
@@ -429,8 +426,8 @@ for _k, (_name, _marker) in enumerate(zip(ESTIMATES, "osD", strict=True)):
         label=_name,
     )
 _ax.set(xticks=range(len(ranked)), ylabel="difference of RID")
-_ax.set_xticklabels([rule.replace("=", "\n") for rule in ranked], fontsize=7.5)
-_fig.legend(*_ax.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=7.5)
+_ax.set_xticklabels(list(ranked), rotation=35, ha="right")
+drawing.legend_below(_fig, [_ax], ncols=1)
 report.figure(
     _fig,
     "energy",
@@ -491,8 +488,8 @@ for _choice, _rows in STREAMS.items():
     _true = _rows[_rows["control"] == "none"]
     _lines.append(stats.summary(_true, ["module"], ["rid", "mixig"]).assign(stream=_choice))
 heavy = pd.concat(_lines)
-_fig, _axes = plt.subplots(1, 2, figsize=(5.4, 2.6), sharey=True)
-for _ax, _value, _label in zip(_axes, ("rid", "mixig"), ("RID", "MixIG (thousandths of a nat)"), strict=True):
+_fig, _axes = plt.subplots(1, 2, figsize=(5.2, 3.2), sharey=True)
+for _ax, _value, _label in zip(_axes, ("rid", "mixig"), ("RID", "MixIG (10⁻³ nats)"), strict=True):
     _ax.axvline(0, color="black", lw=0.8)
     for _k, (_module, _name) in enumerate((("attn", "attention"), ("ffn", "FFN"))):
         _part = heavy[(heavy["value"] == _value) & (heavy["module"] == _module)].set_index("stream").loc[list(STREAMS)]
@@ -507,12 +504,11 @@ for _ax, _value, _label in zip(_axes, ("rid", "mixig"), ("RID", "MixIG (thousand
             label=_name,
         )
     _ax.set(yticks=range(len(STREAMS)))
-    _ax.set_xlabel(_label, fontsize=8.5)
-    _ax.set_yticklabels(STREAMS, fontsize=7.5)
-    _ax.tick_params(axis="x", labelsize=8)
+    _ax.set_xlabel(_label)
+    _ax.set_yticklabels(STREAMS)
 _axes[0].invert_yaxis()
 _axes[1].xaxis.set_major_formatter(lambda value, _: f"{1000 * value:g}")
-_fig.legend(*_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8)
+drawing.legend_below(_fig, _axes, ncols=2)
 report.figure(
     _fig,
     "massive",
@@ -663,7 +659,7 @@ report.say("sens_unread", 100 * reading.loc[reading["read by"] == "ours", "unrea
 _sized = grid[grid["choice"].str.endswith(" items") | (grid["family"] == REFERENCE)]
 _sized = _sized.assign(items=[int(c.split()[0]) if c.endswith(" items") else 0 for c in _sized["choice"]])
 _pope = f"C7 {names[0]}"
-_fig, _axes = plt.subplots(1, 2, figsize=(5.4, 2.7))
+_fig, _axes = plt.subplots(1, 2, figsize=(5.2, 3.4))
 for _ax, _columns, _top in zip(_axes, (["C1", "C2"], [_pope, "C9"]), (many, n_items), strict=True):
     _ax.axhline(0, color="black", lw=0.8)
     for _k, _column in enumerate(_columns):
