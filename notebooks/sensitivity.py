@@ -670,7 +670,7 @@ for _ax, _columns, _top in zip(_axes, (["C1", "C2"], [_pope, "C9"]), (many, n_it
             _part["items"] * (1 + 0.06 * _k), _part["value"], _error, fmt="os"[_k], ms=4, capsize=2, label=_column
         )
     _ax.set(xscale="log", xlabel="items")
-    _ax.legend(fontsize=7.5)
+    _ax.legend()
 _axes[0].set_ylabel("difference of RID")
 _axes[1].set_ylabel("change of accuracy")
 report.figure(

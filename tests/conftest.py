@@ -16,9 +16,9 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from lostlib.miniworld import build
 
     torch.manual_seed(0)
-    processor = build.processor()
     sizes = build.Recipe(layers=3, hidden=64, heads=4, mlp=96, vision_layers=2, vision_hidden=32, vision_mlp=64)
-    model = build.model(sizes, processor.tokenizer)
+    body = build.body(sizes)
+    model, processor = body.model(), body.processor
     for layer in model.model.language_model.layers:
         for projection in (
             layer.self_attn.q_proj,

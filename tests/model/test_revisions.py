@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 
 OLD, NEW = "0a" * 20, "1b" * 20
 SCRIPT = """
-import json, sys
+import json, sys, tempfile
+from pathlib import Path
 import lostlib
 from lostlib import measure, results
 from lostlib.modelchoice import ModelChoice
@@ -30,7 +31,10 @@ for name in sys.argv[1:]:
         continue
     table = measure.measure("answers", model=name, benchmark="mini-pope", n=2)
     norm = model.hf.get_input_embeddings().weight.norm().item()
-    again = results._serves(table.key, results.Key(**{**vars(table.key), "weights": ModelChoice.parse(name).weights}))
+    with tempfile.TemporaryDirectory() as folder:
+        results.write(table, Path(folder))
+        wanted = results.Key(**{**vars(table.key), "weights": ModelChoice.parse(name).weights})
+        again = results.is_held(wanted, Path(folder))
     told.append([model.name, model.weights, model.pixels, norm, table.key.model, table.key.weights, again])
 print(json.dumps(told))
 """

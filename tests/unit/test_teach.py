@@ -219,6 +219,15 @@ SPANS = pd.DataFrame(
     [("both", 0, 0, 0.1), ("both", 0, 1, 0.9), ("both", 1, 1, 0.2), ("attn", 0, 0, 0.8)],
     columns=["module", "first", "last", "mean"],
 )
+KNOWN = pd.DataFrame(
+    [
+        ("near", "whether", "a single token", 0.6),
+        ("far", "whether", "a single token", 0.9),
+        ("near", "whether", "the mean token", 1.0),
+        ("near", "where", "a single token", 0.95),
+    ],
+    columns=["tower", "question", "read from", "value"],
+)
 DATA = {
     "raises-effective-rank": (PROFILE, "attention"),
     "share-of-directions": (PROFILE, "less than a fifth"),
@@ -232,6 +241,10 @@ DATA = {
     "largest-step": (SPANS, "1"),
     "together-and-apart": (None, "smaller"),
     "products-left": (None, 10),
+    "tells-most": (KNOWN, "far"),
+    "lost-in-the-mean": (None, "where"),
+    "diluted": (None, 15),
+    "what-would-refute": (None, "b"),
     "false-alarms": (pd.Series([0.01] * 40 + [None] * 9), 2),
     "at-chance": (None, "not measurable here"),
     "sign-without-size": (pd.DataFrame({"sign": ["yes", "yes", "no"], "size": ["no", "yes", "no"]}), 1),
