@@ -271,7 +271,8 @@ def _frame(item: Item, layer: int, index: int, batch: Batch, columns: dict[str, 
 
 def _places(item: Item, patch: np.ndarray) -> list[str | None]:
     """Where each token lies; None where it is not known."""
-    if not item.located(int(patch.max(initial=-1)) + 1) or len(item.images) != 1:
+    located = item.located(int(patch.max(initial=-1)) + 1) and len(item.images) == 1
+    if item.objects is None or not located:
         return [None] * len(patch)
-    objects, relevant = set(item.objects or ()), set(item.relevant or ())
+    objects, relevant = set(item.objects), set(item.relevant or ())
     return [None if p < 0 else PLACES[(p in objects) + (p in objects and p in relevant)] for p in patch.tolist()]
