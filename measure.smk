@@ -13,7 +13,7 @@ from snakemake.exceptions import WorkflowError
 GRID = config.get("grid", "data/grid.yaml")
 RESULTS = config.get("results", "data/results")
 STAMP = "_build/measured/{run}/{table}"
-RUN = uuid4().hex  # no two runs share their stamps
+THIS_RUN = uuid4().hex  # no two runs share their stamps
 
 
 @cache
@@ -27,7 +27,7 @@ def missing(wildcards):
     except (OSError, TypeError, ValueError) as mistake:
         raise WorkflowError(str(mistake)) from None
     print(f"{RESULTS} lacks {len(lacking)} of the tables that {GRID} asks for", file=sys.stderr)
-    return [STAMP.format(run=RUN, table=job.name) for job in lacking]
+    return [STAMP.format(run=THIS_RUN, table=job.name) for job in lacking]
 
 
 def shares(wildcards):
