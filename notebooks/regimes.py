@@ -499,22 +499,23 @@ if len(mixture):
 from lostlib import teach
 
 # %% [markdown]
-# ### Exercise 1: what a single token tells
+# ### Exercise 1: where the count is
 #
 # *Objective:* read a probe's table · *Minutes:* 3 · *Difficulty:* easy
 #
-# In {numref}`tab-known`, whose single tokens can answer most *whether* questions? Answer with the name of the tower.
+# In {numref}`tab-known`, from which reading can the default model's *how many* questions be answered best? Answer with the heading of the
+# column. Before you run the check, say why the tokens that show the counted things do so badly.
 
 # %% tags=["exercise"]
-tower = ...
+column = ...
 
 # %% tags=["check"]
-teach.check_reading("tells-most", tower, known)
+teach.check_reading("where-the-count-is", column, known)
 
 # %% tags=["solution", "hide-cell"]
-_single = known[(known["read from"] == "a single token") & (known["question"] == "whether")].set_index("tower")["value"]
-tower = _single.idxmax()
-teach.check_reading("tells-most", tower, known)
+_default = known[(known["tower"] == known["tower"].iloc[0]) & (known["question"] == "how many")]
+column = _default.set_index("read from")["value"].idxmax()
+teach.check_reading("where-the-count-is", column, known)
 
 # %% [markdown]
 # ### Exercise 2: the mean of all

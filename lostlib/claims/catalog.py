@@ -117,8 +117,8 @@ CLAIMS: dict[str, Claim] = {
         "A few visual tokens with massive activations draw high attention",
         "{sink_count_max:g} of 576 visual tokens (LLaVA-1.5-7B), phi {sink_phi_visual_sink:g} against "
         "{sink_phi_visual_relevant:g}",
-        "Holds when there are visual sinks, no more than a fifth of the visual tokens, and they get more attention "
-        "than the others. A model in which sinks were planted cannot decide this.",
+        "Holds when there are certainly visual sinks, no more than a fifth of the visual tokens, and they get more "
+        "attention than the others. A model in which sinks were planted cannot decide this.",
         "ch-sinks",
     ),
     "C11": Claim(

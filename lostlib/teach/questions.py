@@ -73,11 +73,10 @@ def _single_layers(spans: pd.DataFrame) -> pd.Series:
     return shortest.set_index(shortest["first"].astype(str))["mean"]
 
 
-def _single_tokens(known: pd.DataFrame) -> pd.Series:
-    """Share of `whether` questions that a single visual token answers, by tower."""
-    return known[(known["read from"] == "a single token") & (known["question"] == "whether")].set_index("tower")[
-        "value"
-    ]
+def _counting(known: pd.DataFrame) -> pd.Series:
+    """Share of the first model's `how many` questions that a probe answers, by what it reads from."""
+    asked = known[(known["tower"] == known["tower"].iloc[0]) & (known["question"] == "how many")]
+    return asked.set_index("read from")["value"]
 
 
 READINGS: dict[str, Reading] = {
@@ -173,11 +172,11 @@ READINGS: dict[str, Reading] = {
         "are a small part of what it computes.",
         "Each query meets the text keys only; there are as many queries as before.",
     ),
-    "tells-most": Reading(
-        lambda known: tuple(_single_tokens(known).index), lambda known: _single_tokens(known).idxmax(),
-        "Where any token will do, it cannot matter which of them attention picks. How far a model is from that is "
-        "decided by its vision tower and its training, before attention has a say.",
-        "Compare the rows of the question “whether” in the column of a single token.",
+    "where-the-count-is": Reading(
+        lambda known: tuple(_counting(known).index), lambda known: _counting(known).idxmax(),
+        "A patch knows what it shows, not how often the like is shown elsewhere. A sum over patches counts, and the "
+        "mean is a sum up to a factor.",
+        "Compare the columns in the row of the first model and of “how many”.",
     ),
     "lost-in-the-mean": Reading(
         ("how many", "where", "whether"), "where",

@@ -166,6 +166,10 @@ def test_sinks():
     assert "fifth" in claims.sinks_exist(tokens(5)).reason
     assert claims.sinks_exist(tokens(20)).status == NOT
     assert claims.sinks_exist(tokens(2), planted=True).status == UNMEASURABLE
+    rare = tokens(2)
+    rare["sink"] &= rare["cluster"] == rare["cluster"].iloc[0]  # in one picture only
+    assert claims.sinks_exist(rare).reason == "too few to tell from none"
+    assert claims.sinks_exist(rare).status == NOT
 
 
 def test_cutting_sinks():

@@ -221,10 +221,10 @@ SPANS = pd.DataFrame(
 )
 KNOWN = pd.DataFrame(
     [
-        ("near", "whether", "a single token", 0.6),
-        ("far", "whether", "a single token", 0.9),
-        ("near", "whether", "the mean token", 1.0),
-        ("near", "where", "a single token", 0.95),
+        ("one", "how many", "a single token", 0.6),
+        ("one", "how many", "the mean token", 0.9),
+        ("one", "whether", "a single token", 0.95),
+        ("other", "how many", "a single token", 1.0),
     ],
     columns=["tower", "question", "read from", "value"],
 )
@@ -241,7 +241,7 @@ DATA = {
     "largest-step": (SPANS, "1"),
     "together-and-apart": (None, "smaller"),
     "products-left": (None, 10),
-    "tells-most": (KNOWN, "far"),
+    "where-the-count-is": (KNOWN, "the mean token"),
     "lost-in-the-mean": (None, "where"),
     "diluted": (None, 15),
     "what-would-refute": (None, "b"),
