@@ -488,7 +488,7 @@ if len(mixture):
 # - **Models differ in more than their towers.** Their baselines differ ({numref}`tab-towers-baseline`), which is why {numref}`fig-regimes`
 #   counts what is above chance.
 # - **One seed a tower.** Intervals are over items and draws of noise; another training of the same recipe was not compared here.
-# - **Few points.** A rank correlation of so few points says nothing beyond their order.
+# - **Few points.** Six points at one end of the axis cannot show a trend; what lies at the other end has to be trained first.
 #
 # ## Exercises
 #

@@ -143,7 +143,9 @@ report.say("n_clear_holm", int((tests["p_holm"] < 0.05).sum()))
 # ### Two claims about many
 
 # %% tags=["hide-input"]
-report.verdict(*claims.same_in_all_models([cell for cell in cells if cell.claim == "C6"]).box)
+report.verdict(
+    *claims.same_in_all_models([cell for (claim, _), cell in scorecard.by_model(cells).items() if claim == "C6"]).box
+)
 _most = claims.combined([cell for cell in cells if (cell.claim, cell.model) == ("C8", model)])
 _text, _published, _measured, _status, _rule = _most.box
 if _status == claims.NOT_RUN:
