@@ -50,6 +50,7 @@ rule measure:
 
 rule table:
     input: shares
+    priority: 1  # before shares of other tables
     output: touch(STAMP)
     log: f"{STAMP}.log"
     params:

@@ -113,6 +113,7 @@ def run(
         str | None,
         typer.Option(help="Only one of several shares of the answers, as 2/4; a run without it makes the table."),
     ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Measure nothing where OUT holds the table already.")] = False,
 ) -> None:
     """Measure one table, write it, and print the score of answers.
 
@@ -125,6 +126,12 @@ def run(
         own = _parameters(set_ or [])
         given = {"dtype": dtype, "revision": revision, "min_pixels": min_pixels, "max_pixels": max_pixels}
         choice = ModelChoice.parse(model, **given)
+        if keep:
+            parameters = {name: value for name, value in own.items() if name != "batch_size"}
+            key = results.wanted_key(experiment, str(choice), benchmark, n, intervention, seed, parameters)
+            if results.is_held(key, out):
+                typer.echo(f"{out / key.path}: is there")
+                return
 
         from lostlib import measure
 

@@ -167,11 +167,7 @@ def obtain(
         The experiment's own, for example ``rank="erank"``.
     """
     check_experiment(experiment)
-    loaded, asked = ModelChoice.parse(model), Choice.parse(benchmark)
-    version = VERSIONS[asked.name]
-    wanted = Key(
-        experiment, str(loaded), loaded.weights, str(asked), version, intervention, seed, n, parameters
-    )  # fmt: skip
+    wanted = wanted_key(experiment, model, benchmark, n, intervention, seed, parameters)
     folder = Path(os.environ.get("LOST_RESULTS", paths.RESULTS))
     if is_held(wanted, folder):
         found = first_items(read(folder / wanted.path), n)
@@ -187,6 +183,15 @@ def obtain(
     if found.origin == "measured":
         print(f"measured now: {experiment} of {model} on {benchmark}, {wanted.intervention}, seed {seed}, {n} items")
     return found
+
+
+def wanted_key(
+    experiment: str, model: str, benchmark: str, n: int, intervention: str, seed: int, parameters: dict[str, Any]
+) -> Key:
+    """The key of a table as the arguments of `obtain` ask for it; no model is loaded."""
+    loaded, asked = ModelChoice.parse(model), Choice.parse(benchmark)
+    version = VERSIONS[asked.name]
+    return Key(experiment, str(loaded), loaded.weights, str(asked), version, intervention, seed, n, parameters)
 
 
 def is_held(wanted: Key, folder: Path) -> bool:

@@ -87,7 +87,7 @@ class Job:
 
     def command(self, out: str, share: str | None = None) -> str:
         """What to hand to the command line."""
-        more = ["--device", self.device, "--out", out]
+        more = ["--device", self.device, "--out", out, "--keep"]
         more += ["--set", f"batch_size={self.batch_size}"] if self.batch_size else []
         more += ["--share", f"{share}/{self.shares}"] if share else []
         return f"{self.key.command.removeprefix('lostlib ')} {shlex.join(more)}"

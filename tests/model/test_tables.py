@@ -101,6 +101,18 @@ def test_shares_on_the_command_line_leave_the_table_of_one_run(tiny_folder, tmp_
     assert not list(tmp_path.glob("*.unfinished"))
 
 
+def test_a_table_that_is_there_is_kept_when_asked_to(tiny_folder, tmp_path, monkeypatch) -> None:
+    words = ["run", "answers", "--model", str(tiny_folder), "--n", "3", "--set", "batch_size=2", "--keep"]
+    words += ["--out", str(tmp_path)]
+    assert "3 rows in" in runner.invoke(app, words).output
+    with monkeypatch.context() as blocked:
+        blocked.setattr(measure, "measure", lambda *_, **__: pytest.fail("it was measured again"))
+        for more in ([], ["--n", "2"], ["--share", "1/2"]):
+            done = runner.invoke(app, [*words, *more])
+            assert (done.exit_code, done.output.strip().endswith("is there")) == (0, True), done.output
+    assert "4 rows in" in runner.invoke(app, [*words, "--n", "4"]).output
+
+
 def test_the_score_is_told(tiny_folder, tmp_path) -> None:
     words = ["run", "answers", "--model", str(tiny_folder), "--n", "12", "--out", str(tmp_path / "out")]
     done = runner.invoke(app, words)

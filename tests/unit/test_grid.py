@@ -71,7 +71,7 @@ def test_a_job_is_its_table_and_its_command(written, tmp_path) -> None:
     assert job.name == "residual/mini-llava-1.5/mini-pope/none.rank=erank.s0"
     assert shlex.split(job.command("some where")) == shlex.split(
         "run residual --model mini-llava-1.5 --benchmark mini-pope --seed 0 --n 1000 --set rank=erank "
-        "--device cpu --out 'some where' --set batch_size=4"
+        "--device cpu --out 'some where' --keep --set batch_size=4"
     )
 
 
