@@ -14,6 +14,7 @@ COMMON: dict[str, Spec] = {
     "seed": (int, 0, None),
     "device": re.compile(r"auto|cpu|mps|cuda(:\d+)?"),
 }
+BENCHMARKS = re.compile(r"[\w.:=,-]+(\+[\w.:=,-]+)*")  # a chapter's parameter `benchmarks`: several, joined by a plus
 CURRENT: dict[str, Any] = {}  # of this run, for the command that `provenance` prints
 
 

@@ -55,8 +55,7 @@ def ratio(numerators: ArrayLike, denominators: ArrayLike, clusters: ArrayLike, s
     if np.ptp(tops / bottoms) == 0:
         if value not in (0.0, 1.0):
             return Estimate(value, value, value)
-        exact = scipy_stats.binomtest(round(value * len(tops)), len(tops)).proportion_ci()
-        return Estimate(value, float(exact.low), float(exact.high))
+        return share(round(value * len(tops)), len(tops))
     low, high = _interval((tops, bottoms), lambda a, b, axis: a.sum(axis) / b.sum(axis), seed)
     return Estimate(value, low, high)
 

@@ -52,9 +52,10 @@ seeds = 5
 import re as _re
 
 from lostlib import report
+from lostlib.parameters import BENCHMARKS
 
-_LIST = _re.compile(r"[\w.:=,/@-]+(\+[\w.:=,/@-]+)*")
-report.check_parameters(globals(), towers=_LIST, benchmarks=_LIST, seeds=(int, 1, 20))
+_towers = _re.compile(r"[\w.:=,/@-]+(\+[\w.:=,/@-]+)*")
+report.check_parameters(globals(), towers=_towers, benchmarks=BENCHMARKS, seeds=(int, 1, 20))
 report.style()
 
 import matplotlib.pyplot as plt
@@ -62,7 +63,7 @@ import numpy as np
 import pandas as pd
 
 from lostlib import drawing, results, stats
-from lostlib.benchmarks import load_benchmark
+from lostlib.benchmarks import chance
 
 # %% [markdown]
 # ## Minimal code
@@ -92,7 +93,6 @@ from lostlib.benchmarks import load_benchmark
 # %% tags=["hide-input"]
 KIND = {"mini-pope": "whether", "mini-realworldqa": "where", "mini-mathvista": "how many"}
 COLOR = {"whether": "C0", "where": "C1", "how many": "C2"}
-MARKER = ("o", "s", "D", "^", "v", "P", "X")
 _models, _names = towers.split("+"), benchmarks.split("+")
 _short = {name: name.removeprefix("mini-llava-1.5").strip("-") or "mixing" for name in _models}
 _kept = []
@@ -112,15 +112,21 @@ _n_probe = min(n_items, 300)
 probes = {(of, name): _table("probes", of, name, _n_probe) for of in _models for name in _names}
 
 
+def _answers(of, name, intervention="none", run_seed=0):
+    """Answers to the questions about the picture; sums are kept apart."""
+    frame = _table("answers", of, name, n_items, intervention=intervention, seed=run_seed)
+    return frame.assign(picture=frame["group"] != "arithmetic")
+
+
 def _guess(name):
     """What an answer without the picture earns: the benchmark's chance, or the most frequent number among counts."""
-    asked = load_benchmark(name, n=n_items)
     if name != "mini-mathvista":
-        return asked.chance
-    counts = pd.Series([item.answer for item in asked.items if item.prompt.startswith("How many")])
-    return counts.value_counts(normalize=True).iloc[0]
+        return chance(name, n_items)
+    rows = before[_models[0], name]
+    return rows.loc[rows["picture"], "gold"].value_counts(normalize=True).iloc[0]
 
 
+before = {(of, name): _answers(of, name) for of in _models for name in _names}
 guess = {name: _guess(name) for name in _names}
 _lines = []
 for (_of, _name), _rows in probes.items():
@@ -208,19 +214,12 @@ RULES = ("gaussian", "uniform", "permuted", "static", "zero")
 RUNS = {rule: f"sap:keys=visual,weights={rule}" for rule in RULES}
 
 
-def _answers(of, name, intervention="none", run_seed=0):
-    """Answers to the questions about the picture; sums are kept apart."""
-    frame = _table("answers", of, name, n_items, intervention=intervention, seed=run_seed)
-    return frame.assign(picture=frame["group"] != "arithmetic")
-
-
 def _after(of, name, rule):
     runs = [_answers(of, name, RUNS[rule], s) for s in range(seeds if rule == "gaussian" else 1)]
     right = np.mean([run["correct"].astype(float) for run in runs], axis=0)
     return runs[0].assign(correct=right)
 
 
-before = {(of, name): _answers(of, name) for of in _models for name in _names}
 after = {(of, name, rule): _after(of, name, rule) for of in _models for name in _names for rule in RULES}
 _lines = []
 for (_of, _name, _rule), _frame in after.items():
@@ -246,10 +245,8 @@ for _ax, _name in zip(_axes[0], _names, strict=True):
         _part = damage[(damage["tower"] == _short[_of]) & (damage["question"] == _kind(_name))]
         _y = np.arange(len(_part)) + (_j - (len(_models) - 1) / 2) * 0.22
         _alpha = 1 if _part["measurable"].all() else 0.25
-        _ax.errorbar(
-            _part["change"], _y, xerr=[_part["change"] - _part["low"], _part["high"] - _part["change"]],
-            fmt=MARKER[_j], color=f"C{_j}", ms=4, capsize=2, alpha=_alpha, label=_short[_of],
-        )  # fmt: skip
+        _look = {"fmt": drawing.MARKERS[_j], "alpha": _alpha, "label": _short[_of]}
+        drawing.points(_ax, _y, _part, "change", lying=True, color=f"C{_j}", **_look)
     _ax.axvline(0, color="black", lw=0.8)
     _ax.set(title=_kind(_name), yticks=range(len(RULES)), yticklabels=RULES, xlim=(-1.05, 0.15))
 _axes[0][0].invert_yaxis()
@@ -314,10 +311,10 @@ for _row in regimes.itertuples():
         _row.known, _row.kept,
         xerr=[[_row.known - _row.known_low], [_row.known_high - _row.known]],
         yerr=[[_row.kept - _row.kept_low], [_row.kept_high - _row.kept]],
-        fmt=MARKER[[_short[m] for m in _models].index(_row.tower)], color=COLOR.get(_row.question, "C3"), ms=7, capsize=2,
+        fmt=drawing.MARKERS[[_short[m] for m in _models].index(_row.tower)], color=COLOR.get(_row.question, "C3"), ms=7, capsize=2,
     )  # fmt: skip
 for _j, _of in enumerate(_models):
-    _ax.plot([], [], MARKER[_j], color="black", label=_short[_of])
+    _ax.plot([], [], drawing.MARKERS[_j], color="black", label=_short[_of])
 for _name in _names:
     _ax.plot([], [], "-", lw=4, color=COLOR.get(_kind(_name), "C3"), label=_kind(_name))
 _ax.axhline(1, color="black", lw=0.8, ls=":")
@@ -394,6 +391,7 @@ report.say("copies_worst_noise", float(copies["more"].min()))
 # token's attention goes to patches that decide the answer, against what an even spread would give.
 
 # %% tags=["hide-input"]
+MASSES = {"relevant": "on patches that decide", "expected": "if spread evenly"}
 _n_look = min(n_items, 500)
 _lines = []
 for _of in _models:
@@ -402,26 +400,21 @@ for _of in _models:
         _per_item = (
             _frame.groupby(["cluster", "item"], sort=False)[["visual", "relevant", "expected"]].mean().reset_index()
         )
-        for _what in ("relevant", "expected"):
+        for _what, _mass in MASSES.items():
             _lines.append(
                 {
                     "tower": _short[_of],
                     "question": _kind(_name),
-                    "mass": {"relevant": "on patches that decide", "expected": "if spread evenly"}[_what],
+                    "mass": _mass,
                     **stats.ratio(_per_item[_what], _per_item["visual"], _per_item["cluster"])._asdict(),
                 }
             )
 looking = pd.DataFrame(_lines)
 _fig, _axes = plt.subplots(1, len(_names), figsize=(5.2, 3.2), sharey=True, squeeze=False)
 for _ax, _name in zip(_axes[0], _names, strict=True):
-    for _k, (_mass, _marker) in enumerate((("on patches that decide", "o"), ("if spread evenly", "_"))):
-        _part = looking[(looking["question"] == _kind(_name)) & (looking["mass"] == _mass)]
-        _ax.errorbar(
-            range(len(_part)), _part["value"], yerr=[_part["value"] - _part["low"], _part["high"] - _part["value"]],
-            fmt=_marker, ms=7, capsize=2, color=f"C{_k}", label=_mass,
-        )  # fmt: skip
-    _ax.set(title=_kind(_name), xticks=range(len(_models)), xlim=(-0.5, len(_models) - 0.5), ylim=(0, None))
-    _ax.set_xticklabels([_short[m] for m in _models], rotation=30, ha="right")
+    drawing.groups(_ax, looking[looking["question"] == _kind(_name)], "tower", "mass", list(MASSES.values()), "value")
+    _ax.set(title=_kind(_name), ylim=(0, None))
+    plt.setp(_ax.get_xticklabels(), rotation=30, ha="right")
 _axes[0][0].set_ylabel("share of visual mass")
 drawing.legend_below(_fig, _axes[0], ncols=2)
 report.figure(
@@ -454,7 +447,7 @@ mixture = pd.DataFrame(_lines, columns=["tower", "share", "value", "low", "high"
 _fig, _ax = plt.subplots(figsize=(5.2, 3.2))
 for _j, _of in enumerate(_models):
     _part = mixture[mixture["tower"] == _short[_of]]
-    _ax.plot(100 * _part["share"], _part["value"], marker=MARKER[_j], ms=4, label=_short[_of])
+    _ax.plot(100 * _part["share"], _part["value"], marker=drawing.MARKERS[_j], ms=4, label=_short[_of])
     _ax.fill_between(100 * _part["share"], _part["low"], _part["high"], alpha=0.2, lw=0)
 _ax.axhline(0, color="black", lw=0.8)
 _ax.set(xlabel="questions that need no picture (percent)", ylabel="change of accuracy")

@@ -68,8 +68,9 @@ seeds = 5
 import re as _re
 
 from lostlib import report
+from lostlib.parameters import BENCHMARKS
 
-report.check_parameters(globals(), benchmarks=_re.compile(r"[\w.:=,-]+(\+[\w.:=,-]+)*"), seeds=(int, 1, 20))
+report.check_parameters(globals(), benchmarks=BENCHMARKS, seeds=(int, 1, 20))
 report.style()
 
 import math

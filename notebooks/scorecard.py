@@ -241,8 +241,7 @@ RUNS = {
 forest = scorecard.changes(shelf, RUNS)
 _models = [name for name in shelf.models if name in set(forest["model"])]
 _names = list(dict.fromkeys(forest["benchmark"]))
-_panels = [(label, name) for label in RUNS for name in _names]
-_fig, _axes = plt.subplots(len(RUNS), 1, figsize=(5.2, 1.2 + 0.55 * len(_panels)), sharex=True)
+_fig, _axes = plt.subplots(len(RUNS), 1, figsize=(5.2, 1.2 + 0.55 * len(RUNS) * len(_names)), sharex=True)
 for _ax, _label in zip(_axes, RUNS, strict=True):
     _of = forest[(forest["intervention"] == _label) & forest["measurable"]]
     _all = pd.concat([_of, pd.DataFrame({"benchmark": _names})])  # a line for each benchmark, also where nothing is

@@ -75,11 +75,12 @@ heads = "all"
 import re as _re
 
 from lostlib import report
+from lostlib.parameters import BENCHMARKS
 
 _numbers = _re.compile(r"all|\d+(\+\d+)*")
 _own = {
     "compare": str,
-    "benchmarks": _re.compile(r"[\w.:=,-]+(\+[\w.:=,-]+)*"),
+    "benchmarks": BENCHMARKS,
     "tau": _re.compile(r"\d+(\.\d+)?%?"),
     "p": (float, 0, 1),
     "rho": (float, 0, 1),

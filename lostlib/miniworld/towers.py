@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,8 @@ class TowerLoss(nn.Module):
     def __init__(self, model: Any, body: Body, charts: bool = False):
         super().__init__()
         kind = body.recipe.tower
-        self.model, self.body, self.tower = [model], body, body.tower(model)  # a list hides it from parameters()
+        self.tower, self.arranged = body.tower(model), body.arranged
+        self.seen = partial(body.seen, model)  # not an attribute: the whole model is no part of this one
         self.own = (*PATCH_CLASSES, TALLEST + 1) if charts else PATCH_CLASSES
         self.scene = SCENE_CLASSES if kind == "broadcast" else ()
         self.head = nn.Linear(body.seen_width, sum(self.own) + sum(self.scene))
@@ -73,7 +75,7 @@ class TowerLoss(nn.Module):
     def targets(self, pictures: Sequence[Picture]) -> Tensor:
         """(B, visual tokens, answers) int64."""
         both = [(patch_labels(picture), patch_labels(picture, GRID)) for picture in pictures]
-        own = np.stack([self.body.arranged(fine, coarse)[:, : len(self.own)] for fine, coarse in both])
+        own = np.stack([self.arranged(fine, coarse)[:, : len(self.own)] for fine, coarse in both])
         if not self.scene:
             return torch.from_numpy(own)
         scenes = np.stack([scene_labels(picture) for picture in pictures])
@@ -82,7 +84,7 @@ class TowerLoss(nn.Module):
 
     def forward(self, pixels: dict[str, Tensor], labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss, shares of object patches, and of patches asked for the scene, whose answers are all right)."""
-        heads = self.head(self.body.seen(self.model[0], pixels)).float().split((*self.own, *self.scene), dim=-1)
+        heads = self.head(self.seen(pixels)).float().split((*self.own, *self.scene), dim=-1)
         present = labels[..., 0] > 0
         weights, even = torch.where(present, 1.0, BACKGROUND_LOSS), torch.ones_like(present, dtype=torch.float32)
         loss = torch.zeros((), device=labels.device)
