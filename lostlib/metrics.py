@@ -25,12 +25,14 @@ Sources: O. Roy and M. Vetterli, "The effective rank: a measure of effective dim
 import difflib
 import math
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import torch
 from jaxtyping import Float64, Int64
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 __all__ = [
@@ -53,6 +55,7 @@ EPS = torch.finfo(torch.float64).eps
 RANK_EPS = {"numerical": EPS, "numerical32": torch.finfo(torch.float32).eps}
 RANK_RULES = (*RANK_EPS, "energy=0.99", "erank")
 UNITS = ("nats", "bits", "normalized")
+SIDE_BY_SIDE = 200  # rows from which matrices are worth a thread each
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,14 @@ class Decomposition:
     """
 
     def __init__(self, X: Array, name: str = "X") -> None:
-        x = _float64(X, name)
+        x = _float64(X, name, check=False)
         self.shape, self.device = x.shape, x.device
         self.tall = x.shape[-2] > x.shape[-1]
         flat = x.reshape(-1, *x.shape[-2:])
-        peaks = torch.stack(torch.aminmax(flat.flatten(1), dim=1)).abs().amax(0).tolist()
+        # matrix by matrix: along a dimension, aminmax takes twenty times as long
+        peaks = torch.stack([torch.stack(torch.aminmax(one)).abs().amax() for one in flat]).tolist()
+        if not all(map(math.isfinite, peaks)):
+            raise _not_finite(x, name)
         if 0.0 in peaks:
             where = f" (matrix {peaks.index(0.0)} of {len(peaks)})" if len(peaks) > 1 else ""
             raise ValueError(f"{name} of shape {tuple(x.shape)} is all zeros{where}: it has no spectrum to measure")
@@ -129,6 +135,7 @@ def effective_rank(X: Array | Decomposition) -> Float64[Tensor, "*batch"]:
     3.0
     """
     x = _decomposed(X, "X")
+    _factorise(x.matrices)
     return x.collect(matrix.effective_rank for matrix in x.matrices)
 
 
@@ -209,6 +216,7 @@ def rid(X: Array | Decomposition, X_new: Array | Decomposition, rank: RankRule =
     _parse_rank(rank)
     before, after = _decomposed(X, "X"), _decomposed(X_new, "X_new")
     _require_same(before, after)
+    _factorise([*before.matrices, *after.matrices])
     pairs = list(zip(before.matrices, after.matrices, strict=True))
     outside = before.collect(_outside(a, b, rank) for a, b in pairs)  # (..., 2): short side, long side
     column, row = outside.flip(-1).unbind(-1) if before.tall else outside.unbind(-1)
@@ -266,17 +274,32 @@ class _Matrix:
         self.exponent = exponent if abs(exponent) > 64 else 0
         self.x = x * 2.0**-exponent if self.exponent else x
         self.n, self.m = x.shape
+        self.factors: tuple[Tensor, Tensor] | None = None  # see `gram` and `eigenvalues`
         self._bases: dict[int, tuple[Tensor, Tensor]] = {}
 
-    @cached_property
+    @property
     def gram(self) -> Float64[Tensor, "n n"]:
         """Inner products of rows, lower triangle only: all that LAPACK reads."""
-        return _gram(self.x)
+        return self._factors[0]
 
-    @cached_property
+    @property
     def eigenvalues(self) -> Float64[Tensor, " n"]:
         """σ², descending, each off by rounding noise relative to the first."""
-        return torch.linalg.eigvalsh(self.gram).flip(0).clamp(min=0)
+        return self._factors[1]
+
+    @property
+    def _factors(self) -> tuple[Tensor, Tensor]:
+        if self.factors is None:
+            _factorise([self])
+        assert self.factors is not None
+        return self.factors
+
+    def factorise(self) -> None:
+        """Phase 2's Gram matrix and its eigenvalues."""
+        gram = _gram(self.x)
+        on_cpu = gram.device.type == "cpu"
+        found = torch.from_numpy(np.linalg.eigvalsh(gram.numpy())) if on_cpu else torch.linalg.eigvalsh(gram)
+        self.factors = gram, found.flip(0).clamp(min=0)
 
     @cached_property
     def svd(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -328,20 +351,63 @@ class _Matrix:
         factor, failed = torch.linalg.cholesky_ex(self.gram)
         return None if failed else factor
 
-    def innovation(self, d: Float64[Tensor, "n m"]) -> Tensor:
-        """Phase 3: ‖d (I − P)‖, P the projector on the row space of x, which must have rank n < m."""
+    def innovation(self, d: Float64[Tensor, "n m"], size: Tensor) -> Tensor:
+        """Phase 3: ‖d (I − P)‖, P the projector on the row space of x, which must have rank n < m; `size` is ‖d‖."""
         if not self.slow and self._cholesky is not None:
-            inner = self.x @ d.mT
-            weights = torch.cholesky_solve(inner, self._cholesky)  # d P = weightsᵀ x
-            size = d.norm()
-            outside = size.square() - (weights * inner).sum()
-            # To first order; signs vary, so the rounding of m products adds up like √m here, with room to spare.
-            # "outside" is a square: half its relative error remains.
+            half = torch.linalg.solve_triangular(self._cholesky, self.x @ d.mT, upper=False)  # ‖d P‖ = ‖half‖
+            outside = size.square() - half.norm().square()
+            # To first order, with d P = weightsᵀ x; signs vary, so the rounding of m products adds up like √m here,
+            # with room to spare. "outside" is a square: half its relative error remains.
             noise = math.sqrt(self.m) / 4 * EPS
-            error = noise * (weights.norm() * self.eigenvalues[0].sqrt() + size) ** 2
-            if error <= 2e-6 * outside:
-                return outside.sqrt()
+            for weights in (self._largest_weights, self._weights):  # the bound costs nothing and is often enough
+                error = noise * (weights(half) * self.eigenvalues[0].sqrt() + size) ** 2
+                if error <= 2e-6 * outside:
+                    return outside.sqrt()
         return _residual(d, self.bases(self.n)[1])
+
+    def _weights(self, half: Tensor) -> Tensor:
+        """‖(x xᵀ)⁻¹ x dᵀ‖ from what the triangular solve has left."""
+        assert self._cholesky is not None
+        return torch.linalg.solve_triangular(self._cholesky.mT, half, upper=True).norm()
+
+    def _largest_weights(self, half: Tensor) -> Tensor:
+        """An upper bound of it: no direction grows by more than 1 / σ_n. Infinite where σ_n is not resolved."""
+        return half.norm() / (self.eigenvalues[-1] - self.noise).clamp(min=0).sqrt()
+
+
+def _factorise(matrices: list[_Matrix]) -> None:
+    """Factorise what is not yet, large matrices at once, each on cores of its own.
+
+    A second core gains little in finding eigenvalues, so that two matrices side by side take little longer than one.
+    NumPy's LAPACK takes 16 ms for 600 x 600 on one core where torch's takes 24, if it is held to one: its threads
+    would go on waiting for work on cores that torch needs.
+    """
+    todo = [one for one in matrices if one.factors is None and not one.slow]
+    threads = torch.get_num_threads()
+    at_once = min(threads, len(todo)) if todo and todo[0].n >= SIDE_BY_SIDE and todo[0].x.device.type == "cpu" else 1
+
+    def work(matrix: _Matrix) -> None:
+        torch.set_num_threads(threads // at_once)  # of this worker alone
+        matrix.factorise()
+
+    with _blas().limit(limits=1, user_api="blas"):
+        if at_once > 1:
+            list(_workers(at_once).map(work, todo))
+        else:
+            for matrix in todo:
+                matrix.factorise()
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """NumPy's threads; to look for them takes milliseconds."""
+    return ThreadpoolController()
+
+
+@cache
+def _workers(number: int) -> ThreadPoolExecutor:
+    """Threads that are kept: each starts threads of its own."""
+    return ThreadPoolExecutor(number, thread_name_prefix="lostlib-metrics")
 
 
 def _gram(x: Float64[Tensor, "*batch n m"]) -> Float64[Tensor, "*batch n n"]:
@@ -355,7 +421,7 @@ def _gram(x: Float64[Tensor, "*batch n m"]) -> Float64[Tensor, "*batch n n"]:
 
 def _outside(before: _Matrix, after: _Matrix, rule: RankRule) -> Float64[Tensor, "2"]:
     """Share of ‖X'‖ outside the span of X: on the short side, on the long side."""
-    r, x = before.rank(rule), after.x
+    r, x, size = before.rank(rule), after.x, after.x.norm()
     if r < before.n:
         short, long = before.bases(r)
         parts = torch.stack([_residual(x.mT, short), _residual(x, long)])
@@ -363,10 +429,11 @@ def _outside(before: _Matrix, after: _Matrix, rule: RankRule) -> Float64[Tensor,
         # X' − X and X' have the same innovation: take the smaller. Beyond 2^±200 the choice is clear without digits
         shift = max(-200, min(200, before.exponent - after.exponent))
         update = x - (before.x * 2.0**shift if shift else before.x)
-        parts = torch.stack([x.new_zeros(()), before.innovation(min(update, x, key=lambda d: d.norm().item()))])
+        smaller, its_size = min((update, update.norm()), (x, size), key=lambda one: one[1].item())
+        parts = torch.stack([x.new_zeros(()), before.innovation(smaller, its_size)])
     else:
         parts = x.new_zeros(2)
-    return parts / x.norm()
+    return parts / size
 
 
 def _residual(d: Float64[Tensor, "k m"], basis: Float64[Tensor, "m r"]) -> Tensor:
@@ -454,8 +521,11 @@ def _require_same(x: Tensor | Decomposition, x_new: Tensor | Decomposition) -> N
         raise ValueError(f"X and X_new must be on the same device, got {x.device} and {x_new.device}")
 
 
-def _float64(X: Array, name: str, dims: int = 2) -> Tensor:
-    """A float64 version of a legal argument, where float64 exists; an error that shows the data for any other."""
+def _float64(X: Array, name: str, dims: int = 2, check: bool = True) -> Tensor:
+    """A float64 version of a legal argument, where float64 exists; an error that shows the data for any other.
+
+    `check` that all values are finite, unless the caller does.
+    """
     if not isinstance(X, Tensor | np.ndarray):
         raise TypeError(f"{name}: expected a torch tensor or a numpy array, got {type(X).__name__}")
     given = f"{name} of shape {tuple(X.shape)}"
@@ -469,7 +539,12 @@ def _float64(X: Array, name: str, dims: int = 2) -> Tensor:
     else:
         x = X.detach()
         x = (x.cpu() if x.device.type == "mps" else x).to(torch.float64, copy=True)  # Apple's GPUs have no float64
-    if not all(torch.isfinite(end) for end in torch.aminmax(x)):  # NaN reaches both ends; twenty times cheaper
-        bad = (~torch.isfinite(x)).nonzero()
-        raise ValueError(f"{given} has {len(bad)} NaN or infinite value(s), the first at index {bad[0].tolist()}")
+    if check and not all(torch.isfinite(end) for end in torch.aminmax(x)):  # NaN reaches both; twenty times cheaper
+        raise _not_finite(x, name)
     return x
+
+
+def _not_finite(x: Tensor, name: str) -> ValueError:
+    bad = (~torch.isfinite(x)).nonzero()
+    where = f"the first at index {bad[0].tolist()}"
+    return ValueError(f"{name} of shape {tuple(x.shape)} has {len(bad)} NaN or infinite value(s), {where}")

@@ -547,13 +547,30 @@ def test_a_batch_equals_a_loop(shape):
         assert torch.allclose(batched, torch.tensor(looped, dtype=torch.float64), rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_large_matrices_side_by_side_are_what_they_are_alone(threads):
+    kinds = ["gaussian", "massive 1e3", "duplicated tokens"]
+    x = tensor(np.stack([example(kind, (metrics.SIDE_BY_SIDE, 240)) for kind in kinds]))
+    x_new = x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    alone = [everything(a, b) for a, b in zip(x, x_new, strict=True)]
+    usual = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        together = everything(x, x_new)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(usual)
+    for got, *want in zip(together, *alone, strict=True):
+        assert torch.allclose(got, torch.stack(want), rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("family", ["gaussian", "low rank", "massive with a mean 1e5"])
 def test_a_decomposition_stands_for_its_matrix_and_is_computed_once(monkeypatch, family):
     x = tensor(example(family, (12, 30)))
     updates = [x + torch.randn(x.shape, generator=torch.Generator().manual_seed(i)) for i in range(3)]
     want = [[parts(rid(x, new, rule)) for new in updates] for rule in RULES]
-    eigvalsh, calls = torch.linalg.eigvalsh, []
-    monkeypatch.setattr(torch.linalg, "eigvalsh", lambda gram: calls.append(1) or eigvalsh(gram))
+    eigvalsh, calls = np.linalg.eigvalsh, []
+    monkeypatch.setattr(np.linalg, "eigvalsh", lambda gram: calls.append(1) or eigvalsh(gram))
     before, after = Decomposition(x), [Decomposition(new) for new in updates]
     got = [[parts(rid(before, new, rule)) for new in after] for rule in RULES]
     assert np.abs(np.array(got) - np.array(want)).max() < 1e-8
