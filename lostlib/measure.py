@@ -29,7 +29,7 @@ from lostlib.maps import map_rows
 from lostlib.modelchoice import ModelChoice
 from lostlib.models import LostModel, check_device, load_model, sizes
 from lostlib.names import nearest
-from lostlib.results import Key, Table, check_experiment
+from lostlib.results import Key, Table, check_experiment, rounded
 from lostlib.updates import check_measures, check_residual, residual_metrics
 
 
@@ -167,7 +167,7 @@ def measure(
     """
     key, items, how = _checked(experiment, model, benchmark, n, intervention, seed, device, batch_size, **parameters)
     began = time.monotonic()
-    rows = frame(key, items, device, work and unfinished(work, key), **how)
+    rows = rounded(frame(key, items, device, work and unfinished(work, key), **how))
     return Table(rows, key, _about(_loaded(key.model, device), key, items.origin, time.monotonic() - began))
 
 

@@ -104,11 +104,21 @@ def content_hash(frame: pd.DataFrame) -> str:
     return hashlib.sha256(frame.to_csv(index=False, float_format="%.9g").encode()).hexdigest()[:16]
 
 
+def rounded(frame: pd.DataFrame) -> pd.DataFrame:
+    """Seven digits of every float, as a table's file holds them; still float64, so that sums keep theirs."""
+    return _floats(_floats(frame, "float32"), "float64")
+
+
+def _floats(frame: pd.DataFrame, dtype: str) -> pd.DataFrame:
+    return frame.astype(dict.fromkeys(frame.select_dtypes(["float32", "float64"]), dtype))
+
+
 def write(table: Table, folder: Path) -> Path:
-    """Write a table atomically; the manifest travels inside the Parquet file."""
+    """Write a table atomically, floats with seven digits; the manifest travels inside the Parquet file."""
     path = folder / table.key.path
     meta = {META: json.dumps({"key": asdict(table.key), "about": table.about}).encode()}
-    rows = pa.Table.from_pandas(table.frame, preserve_index=False).replace_schema_metadata(meta)
+    held = _floats(table.frame, "float32")
+    rows = pa.Table.from_pandas(held, preserve_index=False).replace_schema_metadata(meta)
     with paths.replacing(path) as partial:
         pq.write_table(rows, partial, compression="zstd")
     return path
@@ -118,7 +128,8 @@ def read(path: Path) -> Table:
     """Read a table."""
     held = pq.read_table(path)
     meta = json.loads(held.schema.metadata[META])
-    return Table(held.replace_schema_metadata(None).to_pandas(), Key(**meta["key"]), meta["about"], "shipped")
+    frame = _floats(held.replace_schema_metadata(None).to_pandas(), "float64")
+    return Table(frame, Key(**meta["key"]), meta["about"], "shipped")
 
 
 def read_key(path: Path) -> Key:
