@@ -338,5 +338,11 @@ class Qwen(Body):
         """That of the decoder."""
         return self.recipe.hidden
 
+    def arranged(self, own: np.ndarray, coarse: np.ndarray) -> np.ndarray:
+        """Without rows and columns: the tower has only relative places, so that no patch can know its own."""
+        own = own.copy()
+        own[:, 3:5] = 0
+        return own
+
 
 BODIES: dict[str, type[Body]] = {"llava": Body, "llava_next": LlavaNext, "qwen2_5_vl": Qwen}
