@@ -31,8 +31,8 @@ measure: $(READY) ## measure what data/grid.yaml asks for and data/results lacks
 publish: $(READY) ## run the chapters that changed, then copy their notebooks over the committed ones
 	$(DAG) publish $(OPTIONS)
 
-reproduce: $(READY) ## measure every shipped table again and compare
-	$(VENV)/bin/lostlib check --all
+reproduce: $(READY) ## measure every shipped table again and compare; MODEL=mini-llava-1.5: only this model's
+	$(VENV)/bin/lostlib check --all $(if $(MODEL),--model $(MODEL))
 
 clean:          ## remove what was built; .venv stays
 	rm -rf _build .snakemake

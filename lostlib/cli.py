@@ -209,14 +209,20 @@ def train(
 @app.command()
 def check(
     folder: Annotated[Path, typer.Option(help="Tables to check.")] = paths.RESULTS,
+    model: Annotated[str, typer.Option(help="Only this model's; all by default.")] = "",
     sample: Annotated[int, typer.Option(min=1, help="Items to measure again per table.")] = 12,
     all_: Annotated[bool, typer.Option("--all", help="Measure every item of every table again.")] = False,
 ) -> None:
     """Measure shipped tables again, a sample or all of them, and compare."""
     from lostlib.checking import check_table
 
+    paths_of = {path: results.read_key(path).model for path in results.shipped_tables(folder)}
+    chosen = [path for path, held in paths_of.items() if not model or model in (held, held.partition(":")[0])]
+    if model and not chosen:
+        names = sorted(set(paths_of.values()))
+        raise typer.BadParameter(f"there are no tables of {model!r}, only of {', '.join(names)}", param_hint="--model")
     failed = 0
-    for path in results.shipped_tables(folder):
+    for path in chosen:
         verdict = check_table(path, None if all_ else sample)
         failed += not verdict.agrees
         typer.echo(f"{'same' if verdict.agrees else 'DIFFERS':<8}{path.relative_to(folder)}: {verdict.text}")

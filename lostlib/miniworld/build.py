@@ -38,9 +38,9 @@ class Recipe:
 
 RECIPES = {
     "mini-llava-1.5": Recipe(),
-    "mini-llava-next": Recipe(family="llava_next", captions_steps=800, instruct_steps=2500),
+    "mini-llava-next": Recipe(family="llava_next", captions_steps=600, instruct_steps=2200),
     "mini-qwen2.5-vl": Recipe(
-        family="qwen2_5_vl", vision_hidden=64, vision_heads=2, vision_mlp=160, captions_steps=800, instruct_steps=2500
+        family="qwen2_5_vl", vision_hidden=64, vision_heads=2, vision_mlp=160, captions_steps=600, instruct_steps=2200
     ),
     "mini-llava-1.5-local": Recipe(tower="local"),
     "mini-llava-1.5-broadcast": Recipe(tower="broadcast", tower_steps=3000),

@@ -146,6 +146,11 @@ def test_check_finds_what_differs(table, tmp_path) -> None:
     good = results.write(table, tmp_path)
     assert checking.check_table(good, 4).agrees
     assert runner.invoke(app, ["check", "--folder", str(tmp_path)]).exit_code == 0
+    of_it = runner.invoke(app, ["check", "--folder", str(tmp_path), "--model", table.key.model])
+    assert (of_it.exit_code, of_it.output.count("same ")) == (0, 1)
+    none = runner.invoke(app, ["check", "--folder", str(tmp_path), "--model", "mini-llava"])
+    assert none.exit_code == 2
+    assert "no tables of 'mini-llava'" in " ".join(none.output.replace("│", "").split())
     table.frame.loc[:, "raw"] = "something else"
     results.write(table, tmp_path)
     assert not checking.check_table(good, None).agrees
