@@ -20,7 +20,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 WIDTH = 5.2  # inches, 500 px in the book; on a phone of 390 px 11 pt are then 10 px, and nothing is set smaller
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000")  # of Okabe and Ito, those that stand out on white
+# of Okabe and Ito those that stand out on white, and a violet that nobody takes for one of them
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#6600CC")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":", "-.")
 

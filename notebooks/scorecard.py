@@ -153,7 +153,7 @@ if _status == claims.NOT_RUN:
 report.verdict(_text, _published, f"{model}: {_measured}", _status, _rule)
 
 # %% [markdown]
-# C6 is about all models at once; here most of them are variants of one family, so that this is no sample of what exists. For C8 the
+# C6 is about all models at once; here they are of three families, but made by one hand, so that this is no sample of what exists. For C8 the
 # box speaks of {ref}`one model <model-card>`; the others stand in {numref}`tab-scorecard`.
 #
 # ## Every cell
@@ -241,7 +241,7 @@ RUNS = {
 forest = scorecard.changes(shelf, RUNS)
 _models = [name for name in shelf.models if name in set(forest["model"])]
 _names = list(dict.fromkeys(forest["benchmark"]))
-_fig, _axes = plt.subplots(len(RUNS), 1, figsize=(5.2, 1.2 + 0.55 * len(RUNS) * len(_names)), sharex=True)
+_fig, _axes = plt.subplots(len(RUNS), 1, figsize=(5.2, 1.2 + max(0.5, 0.11 * len(_models)) * len(RUNS) * len(_names)), sharex=True)
 for _ax, _label in zip(_axes, RUNS, strict=True):
     _of = forest[(forest["intervention"] == _label) & forest["measurable"]]
     _all = pd.concat([_of, pd.DataFrame({"benchmark": _names})])  # a line for each benchmark, also where nothing is
@@ -298,8 +298,8 @@ report.figure(
 # %% [markdown]
 # ## What could fool us
 #
-# - **One family, one world.** The models share their data, their size and mostly their seed; intervals are over pictures, so they say
-#   nothing of another training run. Eight models that agree here are not eight pieces of evidence.
+# - **One world, one hand.** The models share their data, nearly their size, and their seed; some go on from the weights of another. Intervals
+#   are over pictures, so they say nothing of another training run. Six models that agree here are not six pieces of evidence.
 # - **Published values without intervals.** *Size: no* can mean that our interval is narrow. It compares a small model with large ones
 #   in any case; sign and order are the fairer question.
 # - **Thresholds.** Two points of accuracy count as no loss. The paper names no margin; another one moves cells between *holds* and
