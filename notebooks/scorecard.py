@@ -241,7 +241,9 @@ RUNS = {
 forest = scorecard.changes(shelf, RUNS)
 _models = [name for name in shelf.models if name in set(forest["model"])]
 _names = list(dict.fromkeys(forest["benchmark"]))
-_fig, _axes = plt.subplots(len(RUNS), 1, figsize=(5.2, 1.2 + max(0.5, 0.11 * len(_models)) * len(RUNS) * len(_names)), sharex=True)
+_fig, _axes = plt.subplots(
+    len(RUNS), 1, figsize=(5.2, 1.2 + max(0.5, 0.11 * len(_models)) * len(RUNS) * len(_names)), sharex=True
+)
 for _ax, _label in zip(_axes, RUNS, strict=True):
     _of = forest[(forest["intervention"] == _label) & forest["measurable"]]
     _all = pd.concat([_of, pd.DataFrame({"benchmark": _names})])  # a line for each benchmark, also where nothing is

@@ -202,14 +202,9 @@ class Choice(NamedTuple):
             raise ValueError(f"{text}: {empty[0]} is empty")
         choice = cls(name, **given)
         prompts.style(choice.prompt, None)
-        if name in NAMESAKES and (wrong := [key for key in given if key != "prompt"]):
-            raise ValueError(f"{text}: {name} is generated here, so it takes no {', '.join(wrong)}")
-        if name in HUB and (choice.variant or first_variant(name)) not in HUB[name].SOURCES:
-            variants = list(HUB[name].SOURCES)
-            raise ValueError(
-                f"{name} has no variant {choice.variant!r}; there are {', '.join(variants)}"
-                f"{nearest(str(choice.variant), variants)}"
-            )
+        if name in NAMESAKES and choice.revision:
+            raise ValueError(f"{text}: {name} is generated here, so it takes no revision")
+        _check_variant(name, choice.variant)
         return choice
 
     def __str__(self) -> str:
@@ -221,7 +216,17 @@ class Choice(NamedTuple):
 
 def first_variant(name: str) -> str | None:
     """The variant that is meant when none is named."""
-    return next(iter(HUB[name].SOURCES)) if name in HUB else None
+    return next(iter(_variants(name)), None)
+
+
+def _variants(name: str) -> list[str]:
+    return list(HUB[name].SOURCES if name in HUB else mini.VARIANTS.get(name, ()))
+
+
+def _check_variant(name: str, variant: str | None) -> None:
+    if variant and variant not in (known := _variants(name)):
+        there = f"there are {', '.join(known)}{nearest(variant, known)}" if known else "there is only one"
+        raise ValueError(f"{name} has no variant {variant!r}; {there}")
 
 
 def load_benchmark(
@@ -242,8 +247,8 @@ def load_benchmark(
     ----------
     name : str
         One of the hub: ``"pope"``, ``"3dsrbench"``, ``"realworldqa"``, ``"mmmu"``, ``"vmcbench"``, ``"mathvista"``,
-        ``"hallusionbench"``, or its namesake in the mini world, ``"mini-pope"`` and so on. Also with prompt, and those
-        of the hub with variant and revision, in one text, ``"pope:prompt=lmms"``: so chapters and tables name them.
+        ``"hallusionbench"``, or its namesake in the mini world, ``"mini-pope"`` and so on. Also with prompt, variant
+        and, those of the hub, revision in one text, ``"pope:prompt=lmms"``: so chapters and tables name them.
     n : int, optional
         Items: 1000 of a mini benchmark and all of another by default. The first k items are the same for every n >= k;
         of a hub benchmark they are a stratified sample, and no more than there are.
@@ -256,10 +261,12 @@ def load_benchmark(
     family : str, optional
         The model's family, ``"llava"``, ``"llava_next"`` or ``"qwen2_5_vl"``, for prompts that depend on it.
 
+    variant : str, optional
+        3DSRBench: ``"circular"`` or ``"flip"``; HallusionBench: ``"image"`` or ``"all"``; mini-mathvista:
+        ``"scenes"`` (sums and counts) or ``"charts"`` (bars to read). The first by default.
+
     The others are for hub benchmarks:
 
-    variant : str, optional
-        3DSRBench: ``"circular"`` or ``"flip"``; HallusionBench: ``"image"`` or ``"all"``. The first by default.
     folder : path, optional
         A local copy of the data set, Parquet files in the layout of the hub, in place of the hub. By default the
         subfolder of this name in the folder that the environment variable LOST_DATA names, where there is one.
@@ -273,7 +280,8 @@ def load_benchmark(
     """
     choice = Choice.parse(name)
     name, prompt = choice.name, prompt if choice.prompt == "default" else choice.prompt
-    variant, revision = variant or choice.variant, revision or choice.revision
+    variant, revision = variant or choice.variant or first_variant(name), revision or choice.revision
+    _check_variant(name, variant)
     if n is not None and n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     if seed < 0:
@@ -284,17 +292,19 @@ def load_benchmark(
         if folder is None and copies and (Path(copies) / name).is_dir():
             folder = Path(copies) / name
         return _from_hub(name, n, seed, style, variant, folder, revision, partial)
-    given = {"variant": variant, "folder": folder, "revision": revision, "partial": partial}
+    given = {"folder": folder, "revision": revision, "partial": partial}
     if wrong := [key for key, value in given.items() if value]:
         raise ValueError(f"{name} takes no {' or '.join(wrong)}: it is generated here")
-    rows = mini.rows(name, n or SIZE, seed)
+    rows = mini.rows(name, n or SIZE, seed, variant)
     items = tuple(rules.to_item(row, style=style) for row in rows)
-    return Benchmark(name, _version(name, style), seed, rows, items, rules, style=style)
+    version = _version(name, style, variant)
+    return Benchmark(name, version, seed, rows, items, rules, style=style)
 
 
-def _version(name: str, style: prompts.Style, *more: str) -> str:
+def _version(name: str, style: prompts.Style, variant: str | None) -> str:
     """A benchmark's version, and what is not as usual about its items."""
-    return "+".join([VERSIONS[name], *more, *(part for part in style if part not in ("default", None))])
+    usual = ("default", first_variant(name), None)
+    return "+".join([VERSIONS[name], *(part for part in (variant, *style) if part is not None and part not in usual)])
 
 
 def _from_hub(
@@ -302,24 +312,18 @@ def _from_hub(
     revision: str | None, partial: bool,
 ) -> Benchmark:  # fmt: skip
     rules = HUB[name]
-    variants = list(rules.SOURCES)
-    variant = variant or variants[0]
-    if variant not in variants:
-        raise ValueError(
-            f"{name} has no variant {variant!r}; there are {', '.join(variants)}{nearest(variant, variants)}"
-        )
     place = None if folder is None else Path(folder)
-    rows, origin = hub.read(rules.SOURCES[variant], rules.IMAGES, place, revision)
+    rows, origin = hub.read(rules.SOURCES[str(variant)], rules.IMAGES, place, revision)
     items = [_item(rules, row, number, style) for number, row in enumerate(rows)]
     if items and all(item.fault for item in items):
         raise ValueError(f"{name} from {origin} holds nothing that this benchmark is made of: {items[0].fault}")
     hub.check_uids(name, items)
     if not partial:
-        hub.check(name, origin, items, rules.EXPECTED[variant])
+        hub.check(name, origin, items, rules.EXPECTED[str(variant)])
     strata = ["/".join(str(item.meta.get(key, item.answer)) for key in rules.STRATUM) for item in items]
     units = [item.meta[rules.UNIT] if hasattr(rules, "UNIT") else item.uid for item in items]
     order = hub.stratified(name, seed, strata, units)[:n]
-    version = _version(name, style, *([variant] if variant != variants[0] else []))
+    version = _version(name, style, variant)
     return Benchmark(
         name, version, seed, [rows[i] for i in order], tuple(items[i] for i in order), rules, origin, style
     )

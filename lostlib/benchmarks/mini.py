@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lostlib.benchmarks.prompts import direct
 from lostlib.miniworld.edits import mirrored
 from lostlib.miniworld.questions import KINDS, NEGATIVES, Question, exists, negative
 from lostlib.miniworld.render import Picture, render, tokens_of
@@ -20,11 +21,15 @@ from lostlib.miniworld.statements import CHART_EDITS, EDITS, SCENE_EDITS, Edit
 from lostlib.miniworld.topics import Case, case, chart_of, scene_of
 
 Row = dict[str, Any]
+CHARTS = "mini-mathvista:variant=charts"
 STREAMS = {  # every benchmark has scenes of its own
     "mini-pope": 1, "mini-realworldqa": 2, "mini-mathvista": 3, "mini-3dsrbench": 4, "mini-mmmu": 5,
-    "mini-vmcbench": 6, "mini-hallusionbench": 7,
+    "mini-vmcbench": 6, "mini-hallusionbench": 7, CHARTS: 8,
 }  # fmt: skip
 MATH_KINDS = ("arithmetic", "count", "count_plus")
+BAR_KINDS = {  # kind -> MathVista's type of its answer
+    "bar": "integer", "bar_difference": "integer", "bar_mean": "float", "bar_list": "list", "bar_choice": "text",
+}  # fmt: skip
 SPACE_KINDS = {  # kind -> the category of 3DSRBench it stands for
     "nearer_by_overlap": "location_closer_to_camera", "nearer_by_size": "location_closer_to_camera",
     "highest": "height_higher", "next_to": "location_next_to", "closer_to": "multi_object_closer_to",
@@ -101,16 +106,30 @@ def mathvista_rows(seed: int) -> Iterator[Row]:
     for index, scene, rng in test_scenes("mini-mathvista", seed, least=1):
         question = KINDS[MATH_KINDS[index % len(MATH_KINDS)]](scene, rng)
         assert question is not None  # these kinds admit every scene
-        yield {
-            "pid": f"{seed}-{index}", "question": question.text, "query": question.text, "answer": question.answer,
-            "image": f"test-{seed}-{index}", "decoded_image": render(scene), "choices": None, "unit": None,
-            "precision": None, "question_type": "free_form", "answer_type": "integer",
-            "metadata": {"task": question.kind, "category": "mini", "language": "english"},
-            **told((scene,), question.things),
-        }  # fmt: skip
+        yield _math_row(f"{seed}-{index}", scene, question, "integer")
+
+
+def _math_row(pid: str, picture: Picture, question: Question, answer_type: str) -> Row:
+    """Options stand in the query, and the answer is a text, as in MathVista."""
+    options = question.options or {}
+    return {
+        "pid": pid, "question": question.text, "query": direct(question.text, options) if options else question.text,
+        "answer": options.get(question.answer, question.answer), "image": f"test-{pid}",
+        "decoded_image": render(picture), "choices": list(options.values()) or None, "unit": None,
+        "precision": 1.0 if answer_type == "float" else None,
+        "question_type": "multi_choice" if options else "free_form", "answer_type": answer_type,
+        "metadata": {"task": question.kind, "category": "mini", "language": "english"},
+        **told((picture,), question.things),
+    }  # fmt: skip
 
 
 # ---- the later ones: one question a draw, every answer equally likely -----------------------------------------------
+
+
+def chart_rows(seed: int) -> Iterator[Row]:
+    """Bars read, compared, averaged, listed and chosen, in turn: integers, decimals, lists and letters."""
+    for index, kind, one in _cases(CHARTS, seed, list(BAR_KINDS)):
+        yield _math_row(f"{seed}-chart-{index}", one.pictures[0], one.question, BAR_KINDS[kind])
 
 
 def _cases(name: str, seed: int, kinds: Sequence[str]) -> Iterator[tuple[int, str, Case]]:
@@ -224,6 +243,12 @@ ROWS: dict[str, Callable[[int], Iterator[Row]]] = {
 }
 
 
-def rows(name: str, n: int, seed: int) -> list[Row]:
+VARIANTS: dict[str, dict[str, Callable[[int], Iterator[Row]]]] = {  # the first is meant when none is named
+    "mini-mathvista": {"scenes": mathvista_rows, "charts": chart_rows}
+}
+
+
+def rows(name: str, n: int, seed: int, variant: str | None = None) -> list[Row]:
     """The first n rows."""
-    return list(islice(ROWS[name](seed), n))
+    make = VARIANTS[name][variant] if variant else ROWS[name]
+    return list(islice(make(seed), n))

@@ -22,6 +22,8 @@ def test_a_plain_name_stays_plain(name: str) -> None:
         ("mmmu:revision=refs/pr/3", "mmmu:revision=refs/pr/3"),
         ("mini-pope:prompt=lmms", "mini-pope:prompt=lmms"),
         ("mini-pope:prompt=default", "mini-pope"),
+        ("mini-mathvista:variant=charts", "mini-mathvista:variant=charts"),
+        ("mini-mathvista:variant=scenes", "mini-mathvista"),
     ],
 )
 def test_the_canonical_form(text: str, canonical: str) -> None:
@@ -39,7 +41,8 @@ def test_the_canonical_form(text: str, canonical: str) -> None:
         ("mini-pope:revision=main", "takes no revision"),
         ("pope:prompt=lms", "lmms"),
         ("3dsrbench:variant=flipped", "flip"),
-        ("mini-3dsrbench:variant=flip", "generated here, so it takes no variant"),
+        ("mini-3dsrbench:variant=flip", "no variant 'flip'; there is only one"),
+        ("mini-mathvista:variant=chart", "did you mean 'charts'"),
         ("mini-pope:prompt=lms", "lmms"),
         ("pope:variant=flip", "no variant"),
     ],

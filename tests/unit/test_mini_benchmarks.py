@@ -16,7 +16,7 @@ from lostlib.miniworld.conversations import finished
 from lostlib.miniworld.scenes import COLORS, SHAPES, generator
 from lostlib.miniworld.topics import TOPIC_OF, case
 
-NAMES = list(benchmarks.NAMESAKES)
+NAMES = [*benchmarks.NAMESAKES, mini.CHARTS]
 LATER = [name for name in NAMES if name not in ("mini-pope", "mini-realworldqa", "mini-mathvista")]
 
 
@@ -26,7 +26,7 @@ def thousand(name: str, seed: int = 0) -> Benchmark:
 
 
 def kind(name: str, item: Item) -> str:
-    keys = {"mini-3dsrbench": "category", "mini-mmmu": "subject", "mini-vmcbench": "category"}
+    keys = {"mini-3dsrbench": "category", "mini-mmmu": "subject", "mini-vmcbench": "category", mini.CHARTS: "task"}
     return item.meta[keys.get(name, "subcategory")]
 
 
@@ -111,6 +111,7 @@ def test_the_text_alone_does_not_tell(name: str) -> None:
 def test_every_kind_is_trained_as_it_is_asked() -> None:
     """The benchmarks' prompts are the words of training, so that a model meets no new form in a test."""
     asked = {"mini-3dsrbench": mini.SPACE_KINDS, "mini-mmmu": mini.EXAM_KINDS, "mini-vmcbench": mini.CHOICE_KINDS}
+    asked[mini.CHARTS] = mini.BAR_KINDS
     for name, kinds in asked.items():
         prompts = [item.prompt.removeprefix("<image> ") for item in lostlib.load_benchmark(name, n=80).items]
         for number, one in enumerate(kinds):
@@ -118,7 +119,7 @@ def test_every_kind_is_trained_as_it_is_asked() -> None:
             question = case(one, "test", rng).question
             prompt = "".join(finished(question))
             assert prompt in prompts
-    assert {*mini.SPACE_KINDS, *mini.EXAM_KINDS, *mini.CHOICE_KINDS} <= set(TOPIC_OF)
+    assert {one for kinds in asked.values() for one in kinds} <= set(TOPIC_OF)
 
 
 def test_3dsrbench_has_every_rotation_and_the_mirror_image() -> None:
@@ -191,8 +192,31 @@ def test_vmcbench_takes_turns_among_its_kinds() -> None:
     assert all(len(item.options) == 4 == len(set(item.options.values())) for item in items)
 
 
+def test_mathvista_reads_charts_with_every_type_of_answer() -> None:
+    made = thousand(mini.CHARTS)
+    types = {
+        "bar": "integer",
+        "bar_difference": "integer",
+        "bar_mean": "float",
+        "bar_list": "list",
+        "bar_choice": "text",
+    }
+    assert Counter(item.meta["task"] for item in made.items) == dict.fromkeys(types, 200)
+    assert {item.meta["task"]: item.meta["answer_type"] for item in made.items} == types
+    assert {item.kind for item in made.items} == {"number", "list", "mcq"}
+    assert made.version == "1+charts"
+    assert not {item.uid for item in made.items} & {item.uid for item in thousand("mini-mathvista").items}
+    (half,) = {item.meta["precision"] for item in made.items if item.meta["answer_type"] == "float"}
+    assert half == "1"
+    means = [item for item in made.items if item.meta["task"] == "bar_mean"]
+    assert made.score(means, [f"It is {float(item.answer) + 0.02:.2f}." for item in means])["accuracy"].value == 1
+    lists = [item for item in made.items if item.kind == "list"]
+    assert made.score(lists, [item.answer.replace(",", ";") for item in lists])["accuracy"].value < 0.2
+    assert made.score(lists, [item.answer.replace(" ", "") for item in lists])["accuracy"].value == 1
+
+
 @pytest.mark.parametrize("profile", ["lmms", "vlmevalkit"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", benchmarks.NAMESAKES)
 def test_other_prompts_change_the_words_alone(name: str, profile: str) -> None:
     plain = lostlib.load_benchmark(name, n=6)
     made = lostlib.load_benchmark(f"{name}:prompt={profile}", n=6, family="llava")
