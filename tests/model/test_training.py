@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import lostlib
-from lostlib.miniworld import build, cards, conversations, exam, render, train
+from lostlib.miniworld import build, cards, conversations, exam, render, towers, train
 from lostlib.miniworld.captions import relate
 from lostlib.miniworld.exam import EXAM
 from lostlib.miniworld.questions import LOOKS, NOUNS, OPPOSITE, directions
@@ -189,6 +189,15 @@ def test_each_visual_token_is_told_what_its_own_pixels_show(family: str) -> None
     expected = (torch.cat([fine, coarse])[told] - mean) / std
     assert (colors_of(body, body.pixels([scene])) - expected).abs().max() < 0.1
     assert expected.std(0).max() > 0.2  # the order matters
+
+
+@pytest.mark.parametrize(("family", "places"), [("llava", 4), ("llava_next", 2), ("qwen2_5_vl", 1)])
+def test_no_patch_is_asked_for_a_place_that_its_tower_cannot_know(family: str, places: int) -> None:
+    """A tile of LLaVA-NeXT's does not know which it is, and Qwen's tower has places relative to one another alone."""
+    body = build.body(FAMILIES[family])
+    labels = towers.TowerLoss(body.model(), body).targets(train.drawn_for_step("tower", 0, 3, 1)[0].pictures)[0]
+    ends = labels[-64:, 3:5].max(0).values.tolist()
+    assert ends == [places - 1] * 2
 
 
 def test_a_model_may_start_from_a_shipped_one(tmp_path: Path) -> None:
