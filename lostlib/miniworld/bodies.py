@@ -280,7 +280,7 @@ class LlavaNext(Body):
 class Qwen(Body):
     """Qwen2.5-VL: patches of 4 pixels, four merged into a visual token, windows in every other layer, M-RoPE."""
 
-    THETA = 1000.0  # at 10,000 columns turned too little to be seen, at 10 words too much to be found at a distance
+    THETA = 1000.0  # at 10,000 columns turn too little to be seen, at 10 words too much to be found at a distance
     chat = CHATML
     parts = "vision tower with windows, merger, Qwen2.5 decoder with M-RoPE and shared keys"
     cut = "64 an image of 64 x 64 pixels (patch 4, four merged into one); larger images have more"
@@ -291,9 +291,8 @@ class Qwen(Body):
 
     def _model(self) -> Any:
         recipe, width = self.recipe, self.recipe.hidden // self.recipe.heads // 2
-        time = width // 8  # the less of it, the quicker columns turn
-        across = width - time
-        sections = [time, across // 2, across - across // 2]  # time, rows, columns: from quick to slow turning
+        time, rows = width // 8, width // 4  # the quickest turn for time, the next for rows
+        sections = [time, rows, width - time - rows]
         rope = {"rope_type": "default", "rope_theta": self.THETA, "mrope_section": sections}
         return Qwen2_5_VLForConditionalGeneration(
             Qwen2_5_VLConfig(

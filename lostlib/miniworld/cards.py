@@ -37,7 +37,7 @@ to be taken apart. It knows {words} words and nothing outside its world.
 ## Training
 
 In stages, as LLaVA is trained: the vision tower alone on dense labels ({tower_steps} steps), captions that describe
-each object and say how objects lie to one another with the tower frozen ({captions_steps}), then everything on six
+each object and say how objects lie to one another with the tower frozen ({captions_steps}), then everything{but} on six
 questions per image in one sequence ({instruct_steps}, one batch in eight with the captions first). In the last two
 stages linear read-outs of the residual stream ask each reference ("the red object") what it refers to; they are not
 part of the model. {mix}{batch} sequences a step, AdamW, peak rate {learning_rate}, bf16 autocast.
@@ -91,6 +91,7 @@ def _examine(trainer: Trainer, folder: Path, n: int) -> None:
         parts=trainer.body.parts,
         cut=trainer.body.cut,
         start=f"on from `{trainer.recipe.base}`" if trainer.recipe.base else "from nothing",
+        but=" but the tower" if trainer.recipe.tower == "broadcast" else "",
         mix=WIDE if trainer.recipe.kinds == "all" else "",
         name=trainer.name,
         words=len(trainer.processor.tokenizer),
