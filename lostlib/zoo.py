@@ -84,7 +84,6 @@ _ROWS = (  # layers, heads, kv heads, hidden, mlp, vocab, parameters
     Card("mini-llava-1.5-wide", "llava", 6, 4, 4, 128, 384, 174, 2_052_224, "64", CHAT, dtype="float32"),
     Card("mini-llava-1.5-broadcast", "llava", 6, 4, 4, 128, 384, 111, 2_036_096, "64", CHAT, dtype="float32"),
     Card("mini-llava-next", NEXT, 6, 4, 2, 128, 384, 111, 1_931_776, "88", CHAT, dtype="float32"),
-    Card("mini-qwen2.5-vl", QWEN, 6, 4, 2, 128, 384, 116, 1_508_928, "64-256", "ChatML", dtype="float32"),
     Card("llava-hf/llava-1.5-7b-hf", "llava", 32, 32, 32, 4096, 11008, 32064, 7_063_427_072, "576", CHAT),
     Card("llava-hf/llava-1.5-13b-hf", "llava", 40, 40, 40, 5120, 13824, 32064, 13_351_494_656, "576", CHAT),
     Card("llava-hf/llava-v1.6-vicuna-7b-hf", NEXT, 32, 32, 32, 4096, 11008, 32064, 7_063_431_168, "≤ 2928", SYSTEM),

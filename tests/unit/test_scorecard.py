@@ -57,6 +57,11 @@ def test_every_claim_has_its_cells(folder: Path):
         assert found[claim, "mini-pope"] == HOLDS
     assert found["C7", "mini-pope"] == found["C7", "mini-mathvista"] == HOLDS
     assert found["C7", "mini-hallusionbench"] == UNMEASURABLE  # at chance: never unaffected, although nothing changed
+    put(folder, "answers", answers(0.2), "mini-vmcbench")
+    put(folder, "answers", answers(0.9), "mini-3dsrbench")
+    again = statuses(folder)
+    assert again["C7", "mini-vmcbench"] == UNMEASURABLE  # no noise is needed to know
+    assert again["C7", "mini-3dsrbench"] == NOT_RUN
     assert found["C8", ""] == HOLDS
     assert found["C9", "mini-mathvista"] == HOLDS
     assert found["C10", "mini-pope"] == NOT
