@@ -128,6 +128,8 @@ def _guess(name):
 
 before = {(of, name): _answers(of, name) for of in _models for name in _names}
 guess = {name: _guess(name) for name in _names}
+for _name, _earned in guess.items():
+    report.say(f"guess_{_kind(_name)}".replace(" ", "_"), _earned)
 _lines = []
 for (_of, _name), _rows in probes.items():
     _single = _rows[_rows["token"] >= 0]
@@ -392,7 +394,6 @@ for _row in copies.itertuples():
     _end = f"{_row.tower}_{_row.question}".replace(" ", "_")
     report.say(f"copies_{_end}", _row.copies_value, _row.copies_low, _row.copies_high)
     report.say(f"copies_more_{_end}", _row.more, _row.more_low, _row.more_high)
-    report.say(f"guess_{_row.question}".replace(" ", "_"), _row.chance)
 
 # %% [markdown]
 # Of {num}`copies_cells:d` pairs of model and question, {num}`copies_alive:d` stay above chance with copies. Noise on top
