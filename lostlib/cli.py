@@ -69,8 +69,11 @@ def benchmarks_() -> None:
     for name, rules in benchmarks.RULES.items():
         version = benchmarks.VERSIONS[name]
         if name in benchmarks.NAMESAKES:
-            kinds = "+".join(dict.fromkeys(item.kind for item in benchmarks.load_benchmark(name, n=10).items))
-            typer.echo(f"{name:<21}{version:>7}{'any':>7}  {kinds:<21}  generated, {benchmarks.SIZE} by default")
+            for variant in [None, *benchmarks.variants(name)[1:]]:
+                shown = f"  {variant}" if variant else name
+                items = benchmarks.load_benchmark(name, n=50, variant=variant).items
+                kinds = "+".join(dict.fromkeys(item.kind for item in items))
+                typer.echo(f"{shown:<21}{version:>7}{'any':>7}  {kinds:<21}  generated, {benchmarks.SIZE} by default")
             continue
         for variant, sources in rules.SOURCES.items():
             shown = name if variant == next(iter(rules.SOURCES)) else f"  {variant}"
@@ -195,7 +198,7 @@ def _share(text: str) -> tuple[int, int]:
 @app.command()
 def train(
     name: Annotated[str, typer.Argument(help="A mini model, for example mini-llava-1.5.")],
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed 1 of mini-llava-1.5 becomes mini-llava-1.5-s1.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     out: Annotated[Path | None, typer.Option(help="Folder of models; data/models by default.")] = None,
 ) -> None:
@@ -216,11 +219,11 @@ def check(
     """Measure shipped tables again, a sample or all of them, and compare."""
     from lostlib.checking import check_table
 
-    paths_of = {path: results.read_key(path).model for path in results.shipped_tables(folder)}
-    chosen = [path for path, held in paths_of.items() if not model or model in (held, held.partition(":")[0])]
-    if model and not chosen:
-        names = sorted(set(paths_of.values()))
-        raise typer.BadParameter(f"there are no tables of {model!r}, only of {', '.join(names)}", param_hint="--model")
+    models = {path: results.read_key(path).model for path in results.shipped_tables(folder)}
+    chosen = [path for path, held in models.items() if not model or model in (held, held.partition(":")[0])]
+    with _mistakes_told():
+        if model and not chosen:
+            raise ValueError(f"there are no tables of {model!r}, only of {', '.join(sorted(set(models.values())))}")
     failed = 0
     for path in chosen:
         verdict = check_table(path, None if all_ else sample)

@@ -383,8 +383,10 @@ def _factorise(matrices: list[_Matrix]) -> None:
     would go on waiting for work on cores that torch needs.
     """
     todo = [one for one in matrices if one.factors is None and not one.slow]
-    threads = torch.get_num_threads()
-    at_once = min(threads, len(todo)) if todo and todo[0].n >= SIDE_BY_SIDE and todo[0].x.device.type == "cpu" else 1
+    if not todo:
+        return
+    threads, one = torch.get_num_threads(), todo[0]
+    at_once = min(threads, len(todo)) if one.n >= SIDE_BY_SIDE and one.x.device.type == "cpu" else 1
 
     def work(matrix: _Matrix) -> None:
         torch.set_num_threads(threads // at_once)  # of this worker alone

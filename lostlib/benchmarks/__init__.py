@@ -216,15 +216,16 @@ class Choice(NamedTuple):
 
 def first_variant(name: str) -> str | None:
     """The variant that is meant when none is named."""
-    return next(iter(_variants(name)), None)
+    return next(iter(variants(name)), None)
 
 
-def _variants(name: str) -> list[str]:
+def variants(name: str) -> list[str]:
+    """Of a benchmark, by name; none if there is but one."""
     return list(HUB[name].SOURCES if name in HUB else mini.VARIANTS.get(name, ()))
 
 
 def _check_variant(name: str, variant: str | None) -> None:
-    if variant and variant not in (known := _variants(name)):
+    if variant and variant not in (known := variants(name)):
         there = f"there are {', '.join(known)}{nearest(variant, known)}" if known else "there is only one"
         raise ValueError(f"{name} has no variant {variant!r}; {there}")
 
@@ -291,14 +292,13 @@ def load_benchmark(
         copies = os.environ.get("LOST_DATA")
         if folder is None and copies and (Path(copies) / name).is_dir():
             folder = Path(copies) / name
-        return _from_hub(name, n, seed, style, variant, folder, revision, partial)
+        return _from_hub(name, n, seed, style, str(variant), folder, revision, partial)
     given = {"folder": folder, "revision": revision, "partial": partial}
     if wrong := [key for key, value in given.items() if value]:
         raise ValueError(f"{name} takes no {' or '.join(wrong)}: it is generated here")
     rows = mini.rows(name, n or SIZE, seed, variant)
     items = tuple(rules.to_item(row, style=style) for row in rows)
-    version = _version(name, style, variant)
-    return Benchmark(name, version, seed, rows, items, rules, style=style)
+    return Benchmark(name, _version(name, style, variant), seed, rows, items, rules, style=style)
 
 
 def _version(name: str, style: prompts.Style, variant: str | None) -> str:
@@ -308,18 +308,18 @@ def _version(name: str, style: prompts.Style, variant: str | None) -> str:
 
 
 def _from_hub(
-    name: str, n: int | None, seed: int, style: prompts.Style, variant: str | None, folder: str | Path | None,
+    name: str, n: int | None, seed: int, style: prompts.Style, variant: str, folder: str | Path | None,
     revision: str | None, partial: bool,
 ) -> Benchmark:  # fmt: skip
     rules = HUB[name]
     place = None if folder is None else Path(folder)
-    rows, origin = hub.read(rules.SOURCES[str(variant)], rules.IMAGES, place, revision)
+    rows, origin = hub.read(rules.SOURCES[variant], rules.IMAGES, place, revision)
     items = [_item(rules, row, number, style) for number, row in enumerate(rows)]
     if items and all(item.fault for item in items):
         raise ValueError(f"{name} from {origin} holds nothing that this benchmark is made of: {items[0].fault}")
     hub.check_uids(name, items)
     if not partial:
-        hub.check(name, origin, items, rules.EXPECTED[str(variant)])
+        hub.check(name, origin, items, rules.EXPECTED[variant])
     strata = ["/".join(str(item.meta.get(key, item.answer)) for key in rules.STRATUM) for item in items]
     units = [item.meta[rules.UNIT] if hasattr(rules, "UNIT") else item.uid for item in items]
     order = hub.stratified(name, seed, strata, units)[:n]

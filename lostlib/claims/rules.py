@@ -14,7 +14,7 @@ import pandas as pd
 
 from lostlib import stats
 from lostlib.claims.catalog import figure
-from lostlib.claims.verdicts import HOLDS, NOT, OPPOSITE, TOLD, UNMEASURABLE, Part, Verdict
+from lostlib.claims.verdicts import HOLDS, NOT, OPPOSITE, TOLD, UNMEASURABLE, Part, Verdict, not_run
 from lostlib.stats import Estimate
 
 MARGIN = 0.02  # accuracy: a loss that is certainly smaller counts as none
@@ -84,9 +84,14 @@ def same_in_all_models(cells: Sequence[Verdict]) -> Verdict:
 
 
 def noise_is_harmless(before: pd.DataFrame, runs: Sequence[pd.DataFrame], chance: float, benchmark: str) -> Verdict:
-    """C7 on one benchmark: the untouched model, and gaussian weights on visual keys with one or more seeds."""
+    """C7 on one benchmark: the untouched model, and gaussian weights on visual keys with one or more seeds.
+
+    Where there is nothing to lose, no run is needed to know.
+    """
     if problem := at_chance(before, chance):
         return _verdict("C7", UNMEASURABLE, (), problem, benchmark)
+    if not runs:
+        return not_run("C7", benchmark=benchmark)
     name = benchmark.removeprefix("mini-")
     known = name in ("pope", "realworldqa")  # the two whose figures before and after are known
     found = change(benchmark, runs, before, figure(f"{name}_sap", f"{name}_vanilla", 100) if known else None)

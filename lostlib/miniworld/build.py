@@ -35,6 +35,11 @@ class Recipe:
     kinds: str = "first"  # of questions: "first", about one scene; "all", with charts and several images
     base: str = ""  # the shipped model to start from, its words first in the vocabulary; none: from random weights
 
+    @property
+    def tower_stands_still(self) -> bool:
+        """After its own stage; a `broadcast` tower would unlearn to broadcast."""
+        return self.tower == "broadcast"
+
 
 RECIPES = {
     "mini-llava-1.5": Recipe(),

@@ -45,7 +45,7 @@ from lostlib.names import nearest
 CAPTION_EVERY = 8  # steps of the last stage
 PARTS = 4  # of a batch, sequences of about one length in each: else a third of the work would be on padding
 READOUT_LOSS = 0.5  # weight of each read-out against the answers
-NOTE_EVERY, SAVE_EVERY = 50, 250  # steps between lines of the log and between saved states
+NOTE_EVERY, SAVE_EVERY = 50, 100  # steps between lines of the log and between saved states
 
 
 class ReadOut(nn.Module):
@@ -121,7 +121,7 @@ def keep_memory() -> None:
 
 
 class Trainer:
-    """Runs the stages, writes a log line every 50 steps and a resumable state every 250."""
+    """Runs the stages, writes a log line every 50 steps and a resumable state every 100."""
 
     stages: tuple[str, ...] = STAGES
     compiles = True
@@ -173,12 +173,12 @@ class Trainer:
             )
 
     def parameters(self, stage: str) -> list[nn.Parameter]:
-        """What a stage trains. A `broadcast` tower stands still after its stage, or it would unlearn to broadcast."""
+        """What a stage trains."""
         still = {id(p) for p in self.tower.still}
         tower = list(self.tower.parameters())
         if stage == "tower":
             return [p for p in tower if id(p) not in still]
-        if stage == "captions" or self.recipe.tower == "broadcast":
+        if stage == "captions" or self.recipe.tower_stands_still:
             still |= {id(p) for p in self.body.still(self.model)}
         return [p for p in (*self.model.parameters(), *self.read_out.parameters()) if id(p) not in still]
 
@@ -247,6 +247,11 @@ class Trainer:
         self.out.mkdir(parents=True, exist_ok=True)
         (self.out / "training_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in self.log))
 
+    @property
+    def published(self) -> str:
+        """Name of what comes of it: the recipe's, and the seed where it is not 0."""
+        return f"{self.name}-s{self.seed}" if self.seed else self.name
+
     def _key(self) -> str:
         return json.dumps([self.name, asdict(self.recipe), self.seed])
 
@@ -294,11 +299,11 @@ def train(name: str, seed: int = 0, device: str = "cpu", out: Path | None = None
     name : str
         A row of `lostlib.miniworld.build.RECIPES` or of `lostlib.miniworld.plant.PLANTINGS`.
     seed : int
-        Of the initial weights and of the training scenes.
+        Of the initial weights and of the training scenes. A model of another seed than 0 is named after it.
     device : str
         ``"cpu"`` or ``"cuda"``.
     out : Path, optional
-        Folder of models; the model becomes ``out/name``. `data/models` by default.
+        Folder of models; the model becomes ``out/name``, or with seed 1 ``out/name-s1``. `data/models` by default.
     work : Path, optional
         Where the resumable state is kept; ``_build/train`` by default.
     """
@@ -310,4 +315,4 @@ def train(name: str, seed: int = 0, device: str = "cpu", out: Path | None = None
     kind = plant.Planter if name in plant.PLANTINGS else Trainer
     trainer = kind(name, recipes[name], seed, (work or Path("_build/train")) / f"{name}-seed{seed}", device)  # type: ignore[arg-type]
     trainer.run()
-    return cards.publish(trainer, (out or paths.MODELS) / name)
+    return cards.publish(trainer, (out or paths.MODELS) / trainer.published)

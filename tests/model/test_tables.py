@@ -218,7 +218,9 @@ def test_mistakes_on_the_command_line(words: list[str], message: str, monkeypatc
 def test_help_and_lists() -> None:
     for words in (["--help"], ["run", "--help"], ["models"], ["benchmarks"]):
         assert runner.invoke(app, words).exit_code == 0
-    assert "mini-pope" in runner.invoke(app, ["benchmarks"]).output
+    listed = runner.invoke(app, ["benchmarks"]).output
+    assert "mini-pope" in listed
+    assert "  charts" in listed
     assert "AWQ: 4-bit weights need a GPU" in runner.invoke(app, ["models"]).output
 
 

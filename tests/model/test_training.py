@@ -106,9 +106,10 @@ def test_a_broadcast_tower_learns_the_scene_and_then_stands_still(tmp_path: Path
 
 
 def test_the_product_is_a_hub_folder_with_card_exam_and_log(tmp_path: Path) -> None:
-    trainer = train.Trainer("tiny", TINY, 0, tmp_path / "work")
+    trainer = train.Trainer("tiny", TINY, 1, tmp_path / "work")
     trainer.run(tell=lambda _: None)
-    folder = cards.publish(trainer, tmp_path / "models" / "tiny", n=3)
+    assert trainer.published == "tiny-s1"
+    folder = cards.publish(trainer, tmp_path / "models" / trainer.published, n=3)
     assert {p.name for p in folder.iterdir()} >= {
         "config.json",
         "model.safetensors",
@@ -121,7 +122,9 @@ def test_the_product_is_a_hub_folder_with_card_exam_and_log(tmp_path: Path) -> N
     marks = json.loads((folder / "exam.json").read_text())
     assert set(marks) == set(EXAM)
     assert all(mark["n"] == 3 for mark in marks.values())
-    assert "lostlib train tiny --seed 0" in (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text()
+    assert "# tiny-s1\n" in card
+    assert "lostlib train tiny --seed 1" in card
     lines = (folder / "training_log.jsonl").read_text().splitlines()
     assert [json.loads(line)["stage"] for line in lines] == ["tower"] * 5 + ["captions"] * 5 + ["instruct"] * 6
 
