@@ -116,6 +116,7 @@ class Body:
 
     chat: ClassVar[Chat] = VICUNA
     image_tokens: ClassVar[int] = SIDE * SIDE  # that stand for one picture in a sequence
+    tower_knows_places: ClassVar[bool] = True  # by embeddings of absolute places
     parts: ClassVar[str] = "CLIP-style vision tower, MLP projector, Llama decoder"
     cut: ClassVar[str] = "64 an image (64 x 64 pixels, patch 8)"
 
@@ -280,8 +281,9 @@ class LlavaNext(Body):
 class Qwen(Body):
     """Qwen2.5-VL: patches of 4 pixels, four merged into a visual token, windows in every other layer, M-RoPE."""
 
-    THETA = 1000.0  # at 10,000 columns turn too little to be seen, at 10 words too much to be found at a distance
+    THETA = 100.0  # at 10,000 columns turn too little to be seen, at 10 words too much to be found at a distance
     chat = CHATML
+    tower_knows_places = False  # it turns by relative ones only
     parts = "vision tower with windows, merger, Qwen2.5 decoder with M-RoPE and shared keys"
     cut = "64 an image of 64 x 64 pixels (patch 4, four merged into one); larger images have more"
 

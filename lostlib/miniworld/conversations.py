@@ -14,12 +14,12 @@ from torch import Tensor
 
 from lostlib.benchmarks.items import PLACE
 from lostlib.benchmarks.prompts import SHORT, direct
-from lostlib.miniworld.bodies import Body
+from lostlib.miniworld.bodies import SIDE, Body
 from lostlib.miniworld.captions import Line, captions_of
 from lostlib.miniworld.charts import Bar
 from lostlib.miniworld.questions import NOUNS, Question, ask
 from lostlib.miniworld.render import Picture
-from lostlib.miniworld.scenes import COLORS, SHAPES, SIZES, Scene, Thing, generator, sample_scene
+from lostlib.miniworld.scenes import COLORS, GRID, SHAPES, SIZES, Scene, Thing, generator, sample_scene
 from lostlib.miniworld.topics import TOPICS, Topic
 
 STAGES = ("tower", "captions", "instruct")
@@ -44,6 +44,9 @@ class Batch:
     references  (R, 7) int64: sequence, token, then colour, shape, size, row and column of the object referred to
     pairs       (P, 4) int64: sequence, token of a second reference, then on which side of it the first lies: 0 left,
                 1 in the same column, 2 right; 0 above, 1 in the same row, 2 below
+    bars        (K, 3) int64: sequence, token, then height of the bar referred to, from 0
+    places      (V, 4) int64: sequence, visual token, then row and column of the cell it shows part of; none where the
+                vision tower knows places
     """
 
     ids: Tensor
@@ -52,6 +55,7 @@ class Batch:
     references: Tensor
     pairs: Tensor
     bars: Tensor
+    places: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device."""
@@ -219,7 +223,16 @@ class Conversations:
             torch.tensor(references, dtype=torch.int64).reshape(-1, 7),
             torch.tensor(pairs, dtype=torch.int64).reshape(-1, 4),
             torch.tensor(bars, dtype=torch.int64).reshape(-1, 3),
+            self._places(ids),
         )
+
+    def _places(self, ids: Tensor) -> Tensor:
+        at = (ids == self.body.image_id).nonzero()
+        if self.body.tower_knows_places:
+            at = at[:0]
+        number = torch.arange(len(at)) % self.body.image_tokens
+        side, cell = SIDE, SIDE // GRID  # of a picture and of a cell, in tokens
+        return torch.stack([*at.T, number // side // cell, number % side // cell], dim=1)
 
 
 def looks(thing: Thing) -> tuple[int, int, int]:

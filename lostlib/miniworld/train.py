@@ -52,7 +52,8 @@ class ReadOut(nn.Module):
     """Linear read-outs of the residual stream: which object a reference means, and where it lies from another one.
 
     Of a bar in a chart its height is read. Objects are read in the middle of the decoder, pairs one layer later, so
-    that later layers can use them.
+    that later layers can use them. Where the tower does not know places, visual tokens are asked theirs one layer
+    earlier: the decoder has to find them out before it can say where an object lies.
     """
 
     def __init__(self, config: Any):
@@ -63,18 +64,20 @@ class ReadOut(nn.Module):
         self.objects = self._head(text.hidden_size, self.object_classes)
         self.pairs = self._head(text.hidden_size, self.pair_classes)
         self.bars = self._head(text.hidden_size, (TALLEST,))
+        self.places = self._head(text.hidden_size, (GRID, GRID))
 
     @staticmethod
     def _head(width: int, classes: tuple[int, ...]) -> nn.Module:
         return nn.Sequential(nn.LayerNorm(width, elementwise_affine=False), nn.Linear(width, sum(classes)))
 
     def forward(self, hidden: tuple[Tensor, ...], batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """(loss, shares of references, pairs and bars that are read right in all respects)."""
+        """(loss, shares of references, pairs, bars and places that are read right in all respects)."""
         loss, right = torch.zeros((), device=batch.ids.device), {}
         for name, head, classes, layer, marks in (
             ("objects", self.objects, self.object_classes, self.middle, batch.references),
             ("pairs", self.pairs, self.pair_classes, self.middle + 1, batch.pairs),
             ("bars", self.bars, (TALLEST,), self.middle, batch.bars),
+            ("places", self.places, (GRID, GRID), self.middle - 1, batch.places),
         ):
             if len(marks):
                 read = head(hidden[layer][marks[:, 0], marks[:, 1]]).float().split(classes, dim=-1)

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -225,6 +226,7 @@ def test_references_mark_the_noun_and_the_object_it_means() -> None:
     batch = talk.batch("instruct", drawn, captioned=True)
     words = [processor.tokenizer.convert_ids_to_tokens(row.tolist()) for row in batch.ids]
     assert len(batch.references) > 400
+    assert not len(batch.places)  # this tower knows them
     assert len(batch.pairs) > 100
     for row, at, color, shape, _, line, column in batch.references.tolist():
         noun, before = words[row][at], words[row][at - 1]
@@ -241,6 +243,22 @@ def test_references_mark_the_noun_and_the_object_it_means() -> None:
         )
         said = {("left", None, "right")[across], ("above", None, "below")[along]} - {None}
         assert said == directions(one, other)
+
+
+def test_visual_tokens_are_asked_their_places_where_the_tower_cannot_know() -> None:
+    """Of each of several pictures, line by line, also in the wider world."""
+    body = build.body(replace(FAMILIES["qwen2_5_vl"], kinds="all"))
+    drawn = conversations.drawn_for_step("instruct", 0, 0, 40, "all")
+    assert max(len(one.pictures) for one in drawn) > 1
+    batch = conversations.Conversations(body).batch("instruct", drawn, captioned=False)
+    down, right = np.indices((8, 8)).reshape(2, -1) // 2
+    places = batch.places.numpy()
+    assert (batch.ids[places[:, 0], places[:, 1]] == body.image_id).all()
+    assert len(places) == (batch.ids == body.image_id).sum()
+    for row, one in enumerate(drawn):
+        here = places[places[:, 0] == row]
+        assert (np.diff(here[:, 1]) > 0).all()
+        assert (here[:, 2:] == np.tile(np.stack([down, right], axis=1), (len(one.pictures), 1))).all()
 
 
 def test_what_a_caption_says_of_pairs_is_true() -> None:
