@@ -108,6 +108,10 @@ def _kind(name):
     return KIND.get(name, name)
 
 
+def _say(words, *values):
+    report.say("_".join(words).replace(" ", "_"), *values)
+
+
 _n_probe = min(n_items, 300)
 probes = {(of, name): _table("probes", of, name, _n_probe) for of in _models for name in _names}
 
@@ -129,7 +133,7 @@ def _guess(name):
 before = {(of, name): _answers(of, name) for of in _models for name in _names}
 guess = {name: _guess(name) for name in _names}
 for _name, _earned in guess.items():
-    report.say(f"guess_{_kind(_name)}".replace(" ", "_"), _earned)
+    _say(["guess", _kind(_name)], _earned)
 _lines = []
 for (_of, _name), _rows in probes.items():
     _single = _rows[_rows["token"] >= 0]
@@ -165,7 +169,7 @@ report.table(
 
 _who = {"a single token": "token", "a relevant token": "relevant", "another token": "other", "the mean token": "mean"}
 for _row in known.itertuples():
-    report.say(f"{_row.tower}_{_who[_row[3]]}_{_row.question}".replace(" ", "_"), _row.value, _row.low, _row.high)
+    _say([_row.tower, _who[_row[3]], _row.question], _row.value, _row.low, _row.high)
 
 # %% [markdown]
 # In the default model a single token answers {num}`mixing_token_whether:.2f:ci` of the *whether* questions, hardly more than guessing; a token that
@@ -261,7 +265,7 @@ report.figure(
     data=damage,
 )
 for _row in damage[damage["rule"].isin(["uniform", "gaussian", "zero"])].itertuples():
-    report.say(f"{_row.tower}_{_row.rule}_{_row.question}".replace(" ", "_"), _row.change, _row.low, _row.high)
+    _say([_row.tower, _row.rule, _row.question], _row.change, _row.low, _row.high)
 _bases = damage.drop_duplicates(["tower", "question"])
 _wide = _bases.assign(
     baseline=_bases["baseline"].map("{:.3f}".format) + _bases["measurable"].map({True: "", False: " (at chance)"})
@@ -333,9 +337,8 @@ report.figure(
     data=regimes,
 )
 for _row in regimes.itertuples():
-    _end = f"{_row.tower}_{_row.question}".replace(" ", "_")
-    report.say(f"known_{_end}", _row.known, _row.known_low, _row.known_high)
-    report.say(f"kept_{_end}", _row.kept, _row.kept_low, _row.kept_high)
+    _say(["known", _row.tower, _row.question], _row.known, _row.known_low, _row.known_high)
+    _say(["kept", _row.tower, _row.question], _row.kept, _row.kept_low, _row.kept_high)
 
 # %% [markdown]
 # The broadcast tower was made for the right half of the figure, and it is there: of what lies above chance, a single token tells
@@ -391,9 +394,8 @@ report.say("copies_alive", len(_alive))
 report.say("copies_cells", len(copies))
 report.say("copies_worst_noise", float(copies["more"].min()))
 for _row in copies.itertuples():
-    _end = f"{_row.tower}_{_row.question}".replace(" ", "_")
-    report.say(f"copies_{_end}", _row.copies_value, _row.copies_low, _row.copies_high)
-    report.say(f"copies_more_{_end}", _row.more, _row.more_low, _row.more_high)
+    _say(["copies", _row.tower, _row.question], _row.copies_value, _row.copies_low, _row.copies_high)
+    _say(["copies_more", _row.tower, _row.question], _row.more, _row.more_low, _row.more_high)
 
 # %% [markdown]
 # Of {num}`copies_cells:d` pairs of model and question, {num}`copies_alive:d` stay above chance with copies. Noise on top

@@ -153,7 +153,7 @@ if _status == claims.NOT_RUN:
 report.verdict(_text, _published, f"{model}: {_measured}", _status, _rule)
 
 # %% [markdown]
-# C6 is about all models at once; here they are of three families, but made by one hand, so that this is no sample of what exists. For C8 the
+# C6 is about all models at once; here they are of two families and made by one hand, so that this is no sample of what exists. For C8 the
 # box speaks of {ref}`one model <model-card>`; the others stand in {numref}`tab-scorecard`.
 #
 # ## Every cell
@@ -301,7 +301,7 @@ report.figure(
 # ## What could fool us
 #
 # - **One world, one hand.** The models share their data, nearly their size, and their seed; some go on from the weights of another. Intervals
-#   are over pictures, so they say nothing of another training run. Six models that agree here are not six pieces of evidence.
+#   are over pictures, so they say nothing of another training run. So many models that agree here are not so many pieces of evidence.
 # - **Published values without intervals.** *Size: no* can mean that our interval is narrow. It compares a small model with large ones
 #   in any case; sign and order are the fairer question.
 # - **Thresholds.** Two points of accuracy count as no loss. The paper names no margin; another one moves cells between *holds* and

@@ -281,7 +281,7 @@ class LlavaNext(Body):
 class Qwen(Body):
     """Qwen2.5-VL: patches of 4 pixels, four merged into a visual token, windows in every other layer, M-RoPE."""
 
-    THETA = 100.0  # at 10,000 columns turn too little to be seen, at 10 words too much to be found at a distance
+    THETA = 100.0  # at 10,000 columns turn by a fiftieth of a radian, at 10 words too much to be found at a distance
     chat = CHATML
     tower_knows_places = False  # it turns by relative ones only
     parts = "vision tower with windows, merger, Qwen2.5 decoder with M-RoPE and shared keys"
