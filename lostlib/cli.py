@@ -201,12 +201,13 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Seed 1 of mini-llava-1.5 becomes mini-llava-1.5-s1.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     out: Annotated[Path | None, typer.Option(help="Folder of models; data/models by default.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite a model that is there.")] = False,
 ) -> None:
     """Train a mini model, or plant sinks in one; a stopped training goes on where it was."""
     from lostlib.miniworld.train import train as train_model
 
     with _mistakes_told():
-        typer.echo(train_model(name, seed, device, out))
+        typer.echo(train_model(name, seed, device, out, replace=replace))
 
 
 @app.command()

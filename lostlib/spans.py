@@ -100,7 +100,7 @@ def span_metrics(
 
     X is the stream before layer `first`; X' is X plus the attention updates of the span, plus its FFN updates, or plus
     both (which is the stream after layer `last`). RID over a span can be less than the sum of its steps, when layers
-    repeat or undo one another's innovations, and is never limited to what one step can bring.
+    undo one another's innovations, and is never limited to what one step can bring; it is not additive in any case.
 
     Parameters
     ----------

@@ -145,8 +145,8 @@ report.say("all_attn_minus_ffn", stats.contrast(_parts, "rid", {"module": "attn"
 
 # %% [markdown]
 # All layers together reach {num}`whole:.3f:ci`; their single steps add up to {num}`steps:.3f:ci`, a difference of
-# {num}`whole_minus_steps:+.3f:ci`. Layers overlap little: most of what one brings, no other brings. The last step alone has
-# {num}`last_share:.0f:ci` percent of the whole, which is where the stream is turned toward the vocabulary. Over all layers, the
+# {num}`whole_minus_steps:+.3f:ci`. RID is not additive, so that says nothing yet about how much layers
+# repeat one another. The last step alone reaches {num}`last_share:.0f:ci` percent of what all together reach. Over all layers, the
 # updates of attention alone minus those of the FFN alone give {num}`all_attn_minus_ffn:+.4f:ci`: whether one module innovates
 # more is a different question for a step and for the whole depth, and a claim about one is not evidence for the other.
 #
@@ -156,7 +156,7 @@ report.say("all_attn_minus_ffn", stats.contrast(_parts, "rid", {"module": "attn"
 # **Prefill**: the one pass in which a model reads the whole prompt, before it writes word by word.
 # :::
 #
-# Suppose content-free weights on image tokens did no harm. Then the products of queries with visual keys need not be computed: with
+# Suppose content-free weights on image tokens, and a content-free mass for them (our runs kept the learned one), did no harm. Then the products of queries with visual keys need not be computed: with
 # uniform weights a row's part from the image is a running mean of values. `bench/skipping.py` builds
 # that, checks it against this package's own replacement, and times it beside ordinary attention on one layer of the size of
 # the paper's seven-billion-parameter models. A large image is {num}`most_visual:d` tokens there.
@@ -260,8 +260,8 @@ teach.check_reading("largest-step", layer, _by_span)
 #
 # *Objective:* see what a sum of steps leaves out · *Minutes:* 4 · *Difficulty:* medium
 #
-# Two layers write the very same new direction into the stream. Is the RID of both together smaller, equal or larger than the sum of
-# their two RIDs? Answer with `"smaller"`, `"equal"` or `"larger"`.
+# One layer writes a new direction into the stream, and the next one takes it out again. Is the RID of both together smaller, equal or
+# larger than the sum of their two RIDs? Answer with `"smaller"`, `"equal"` or `"larger"`.
 
 # %% tags=["exercise"]
 together = ...
@@ -270,7 +270,7 @@ together = ...
 teach.check_reading("together-and-apart", together)
 
 # %% tags=["solution", "hide-cell"]
-together = "smaller"  # the second time the direction is there already
+together = "smaller"  # it is nothing: the stream is what it was, and both steps were something
 teach.check_reading("together-and-apart", together)
 
 # %% [markdown]

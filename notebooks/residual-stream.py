@@ -21,7 +21,7 @@
 # (rq1-prediction)=
 # ## Your prediction
 #
-# Before you scroll: our model has {num}`hidden:d` hidden dimensions and reads about {num}`tokens:.0f` tokens, 64 of them
+# Before you scroll: our model has {num}`hidden:d` hidden dimensions and reads about {num}`tokens:.0f` tokens, most of them
 # image patches. How many directions does the stream really use at the input of the first layer? Does the number rise or
 # fall with depth?
 
@@ -38,15 +38,15 @@ from lostlib import report
 report.check_parameters(globals())
 report.style()
 
-import json
 import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from lostlib import drawing, paths, results, stats
+from lostlib import drawing, results, stats
 from lostlib.benchmarks import load_benchmark
+from lostlib.modelchoice import ModelChoice
 
 # %% [markdown]
 # ## What the model sees
@@ -148,8 +148,14 @@ report.figure(
 # %% tags=["hide-input"]
 table = results.obtain("residual", model=model, benchmark=benchmark, n=n_items, seed=seed, device=device)
 rows = table.frame[table.frame["control"] == "none"]
-_weights = json.loads((paths.MODELS / model / "config.json").read_text()) if (paths.MODELS / model).exists() else {}
-_hidden = _weights.get("text_config", {}).get("hidden_size", 0)
+_choice = ModelChoice.parse(model)
+if _choice.card:
+    _hidden = _choice.card.hidden
+else:
+    from transformers import AutoConfig
+
+    _config = AutoConfig.from_pretrained(_choice.folder or _choice.name, revision=_choice.wanted_revision)
+    _hidden = _config.get_text_config().hidden_size
 report.say("baseline_accuracy", stats.mean(answered.frame["correct"], answered.frame["cluster"]))
 report.say("n_residual", rows["item"].nunique())
 report.say("tokens", rows["tokens"].mean())
@@ -226,7 +232,7 @@ report.figure(
 # ## What could fool us
 #
 # - **One matrix per item.** A spectrum depends on how many tokens there are. Numbers of different $S$ and $H$ cannot be
-#   compared without a null model; the next chapter brings one.
+#   compared without a null model: noise of the same size in {ref}`the next chapter <ch-rq2>`, more of them {ref}`later <ch-beyond>`.
 # - **Repeated words.** The embedding of a word is the same wherever it stands, so the input of the first layer has
 #   identical rows and a lower rank than it has tokens. Attention is what tells them apart.
 # - **Massive activations.** A few huge entries pull $\sigma_1$ up and eRank down without any change elsewhere.

@@ -177,7 +177,7 @@ for _claim in ("C4", "C5"):
 # :::
 #
 # Stochastic attention probing (SAP) keeps everything of attention but the question of *where it looks*. In the rows it
-# touches, the weights on a block of keys give way to predefined ones; the block keeps the mass the model gave it, causal
+# touches, the weights on a block of keys give way to predefined ones; the block keeps the mass the model gave it (but for the last two rules), causal
 # zeros stay zero, rows still sum to one. The members of the family differ in what they put there:
 #
 # | rule | the block's weights become |
@@ -344,10 +344,10 @@ if scenes:
 # tokens are gaussian noise, where guessing gives one half; on mini-mathvista from {num}`base_mathvista:.3f:ci` to
 # {num}`sap_mathvista_visual_gaussian:.3f:ci`, although a third of its questions do not need the picture. Shuffling the learned
 # weights among the image tokens gives {num}`sap_pope_visual_permuted:.3f:ci` and {num}`sap_mathvista_visual_permuted:.3f:ci`. **In
-# this model it matters where attention looks.** That contradicts the paper's finding on large models. One reading, not
-# measured here: each image patch knows little beyond what it shows, so that the answer can only be fetched from the right place. Whether
-# redundancy comes with a vision tower that writes the whole scene into every token is a question this world can answer,
-# because both sides of it can be trained.
+# this model it matters where attention looks.** That differs from the paper's finding on large models. One reading: each
+# image patch knows little beyond what it shows, so that the answer can only be fetched from the right place. Because both sides can be trained in this
+# world, {ref}`ch-regimes` could ask whether redundancy comes with a vision tower that writes the whole scene into every token. That alone turns
+# out not to be enough.
 #
 # On mini-realworldqa, which asks how two objects lie to one another, it falls from {num}`base_realworldqa:.3f:ci` to
 # {num}`sap_realworldqa_visual_gaussian:.3f:ci`, where guessing earns {num}`chance_realworldqa:.3f`. A benchmark whose baseline is
@@ -409,7 +409,7 @@ if "mini-mathvista" in _names:
 # reading, the last token averaged over heads. On mini-pope it finds what it is asked for: at best
 # {num}`looks_pope:.3f:ci` of its attention lies on the patches that decide the answer, where an even spread over the image would
 # give them {num}`even_pope:.3f:ci`. On mini-realworldqa it is {num}`looks_realworldqa:.3f:ci` against {num}`even_realworldqa:.3f:ci`, in a
-# model that answers these questions and that shuffling the same weights ruins. So the picture explains the one and not the
+# model that answers these questions and that shuffling the weights of all rows ruins. So the picture explains the one and not the
 # other. Does it explain the one?
 
 # %% tags=["hide-input"]
@@ -562,8 +562,8 @@ report.table(
 #
 # - **Noise is off the training distribution.** A model may fail because rows look unlike anything it has seen, not because
 #   the information is missing. `permuted` and `uniform` guard against this reading, each from its side.
-# - **Intervals without width.** Where no answer changes at all, resampling shows no uncertainty; a few hundred pictures leave room
-#   for changes on about one in a hundred.
+# - **Intervals without width.** Where no answer changes at all, resampling shows no uncertainty. Five hundred questions of mini-pope are
+#   eighty-four pictures, and leave room for changes on about one in thirty.
 # - **Every layer at once.** Replacing all layers asks whether *any* learned choice is needed; {numref}`fig-where` asks where.
 # - **We told it to look early.** Training asked the middle of the decoder what each reference means ({ref}`deviations`). That
 #   the looking ends there may be our doing; a model trained without this help would have to show it again.

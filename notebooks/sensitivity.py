@@ -19,8 +19,8 @@
 #
 # ## Your prediction
 #
-# Seven claims, six kinds of choices: how RID and MixIG are defined, what noise is, numerical precision, how the model is asked and
-# read, how many items there are. Which kind flips most verdicts? Which flips none?
+# Seven claims and many choices: how RID and MixIG are defined, what noise is and how long it acts, numerical precision, what massive activations reach, how
+# the model is asked and read, how many items there are. Which choice flips most verdicts? Which flips none?
 
 # %% tags=["parameters"]
 model = "mini-llava-1.5"
@@ -573,7 +573,7 @@ _fused = moved[moved["choice"].isin(["eager", "sdpa"])]
 report.say("sens_backend_changed", _fused["changed"].sum())
 
 # %% [markdown]
-# Metrics hardly notice: whatever the model computes in, its activations are measured on a float64 copy ({numref}`tab-arithmetic`). Of the answers at most
+# Verdicts do not notice, although single values of RID move by more than some differences between modules: whatever the model computes in, its activations are measured on a float64 copy ({numref}`tab-arithmetic`). Of the answers at most
 # {num}`sens_most_changed:.1f` percent change, and accuracy by at most {num}`sens_most_accuracy:.1f` points; the two backends change
 # {num}`sens_backend_changed:d` answers. It need not be so harmless: a user of a large model
 # reports [nine points](https://github.com/huggingface/transformers/issues/35749) of a chart benchmark between a fused and the eager backend.

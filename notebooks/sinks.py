@@ -186,12 +186,12 @@ if not has_sinks:
 # %% [markdown]
 # The ordinary mini model has {num}`sinks_a_picture_compared:.2f:ci` visual sinks a picture, and its first token keeps no more than
 # {num}`first_compared:.3f:ci` of its energy in one dimension. What large models grow in a long training, an hour on coloured
-# shapes does not bring forth. In the planted model the finder gets the planted dimensions back, the first
+# shapes did not bring forth in this one (in others: {ref}`C10 <claim-c10>`). In the planted model the finder gets the planted dimensions back, the first
 # token holds {num}`share_first:.2f:ci` of its energy in one of them, and there are {num}`sinks_a_picture:.2f:ci` sinks among {num}`visual_tokens:d` visual tokens.
 #
 # Mind the column *any dimension*. In the ordinary model, the median image token holds {num}`any_compared:.2f` of its energy in
 # one coordinate, the same in all of them: the projector's signature. Take the maximum over *all* dimensions instead
-# of the sink dimensions, as some ports of the method do, and every image token is a sink.
+# of the sink dimensions, as some ports of the method do, and most image tokens are sinks.
 
 # %% tags=["hide-input"]
 _fig, _axes = plt.subplots(1, len(_models), figsize=(5.2, 3.1), sharey=True, sharex=True, squeeze=False)
@@ -312,13 +312,12 @@ report.table(
 )
 
 # %% [markdown]
-# In the planted model sinks appear at the layer they were planted in and stay: by causality a token's residual stream at a layer is
-# fixed once computed. {num}`on_background:.3f:ci` of them lie on background, of all image tokens {num}`all_background:.3f:ci`; in
-# photographs readers of the paper report {num}`published_background_low:.0f` to {num}`published_background_high:.0f` percent. That is planted.
-# What was not: a sink gets {num}`attention_ratio:.1f:ci` times the attention of another visual token and writes
+# In the planted model sinks appear at the layer they were planted in and stay, as they were trained to. {num}`on_background:.3f:ci` of them lie on background, of all image tokens {num}`all_background:.3f:ci`; in
+# photographs readers of the paper report {num}`published_background_low:.0f` to {num}`published_background_high:.0f` percent. That is planted, and
+# so is that a sink gets {num}`attention_ratio:.1f:ci` times the attention of another visual token. What was not: it writes
 # {num}`contribution_ratio:.2f:ci` times as much to the residual stream, so at equal attention {num}`write_ratio:.3f:ci`
 # as much. The paper reads a contribution of about a tenth of another token's off LLaVA-1.5. Training on with sinks did not
-# make these silent: it halved what a unit of attention on them brings, no more.
+# make these silent: a unit of attention on them brings about half of what it brings elsewhere.
 
 # %% tags=["hide-input"]
 report.say("published_background_low", report.published("sink_background_low").value)
@@ -490,7 +489,7 @@ report.verdict(
 # {num}`cut_pope_as_many_random:+.3f:ci`, {num}`cut_realworldqa_as_many_random:+.3f:ci` and
 # {num}`cut_mathvista_as_many_random:+.3f:ci`. The paired differences between the two are {num}`cut_pope_gap:+.3f:ci`,
 # {num}`cut_realworldqa_gap:+.3f:ci` and {num}`cut_mathvista_gap:+.3f:ci`. That the knife cuts is seen where the whole image goes:
-# {num}`cut_pope_the_whole_image:+.3f:ci` on mini-pope. So {num}`mass_sinks:.2f:ci` of all attention can be taken off its
+# {num}`cut_pope_the_whole_image:+.3f:ci` on mini-pope. So {num}`mass_sinks:.2f:ci` of the text's attention can be taken off its
 # targets with no loss that these intervals could show; but so can what as many random patches get, and the contrast on which the
 # paper's argument rests is missing.
 # A handful of patches at random rarely meets the one that decides an answer, and what they show is soon known to

@@ -11,6 +11,7 @@ from pathlib import Path
 import jupytext
 
 PACKAGE = "lostlib"
+SMALL = ("data/paper", "data/bench", "data/chance.json")
 
 
 def stands_on(chapter: str | Path, root: Path = Path(".")) -> list[str]:
@@ -81,8 +82,8 @@ def package(module: Path, root: Path) -> set[Path]:
 
 
 def data(source: Path, root: Path) -> set[Path]:
-    """The data files that the chapter's header declares, and the paper's figures."""
+    """The data files that the chapter's header declares, and the small ones that any chapter may read."""
     header = jupytext.read(source, fmt="py:percent").metadata
     declared = header.get("lost", {}).get("data", ["data/models", "data/results"])
-    places = [place for pattern in [*declared, "data/paper"] for place in root.glob(pattern)]
+    places = [place for pattern in [*declared, *SMALL] for place in root.glob(pattern)]
     return {path for place in places for path in ([place] if place.is_file() else place.rglob("*")) if path.is_file()}

@@ -58,13 +58,14 @@ that training never asks, known arithmetic those that it does.
 {rows}
 """
 
+PARTIAL = ".partial"  # the end of a folder's name until all is in it
 WIDE = """Three sequences in five are about other pictures: overlapping objects, edited ones, bar charts,
 two or three images at once, or none. """
 
 
 def publish(trainer: Trainer, folder: Path, n: int = 400) -> Path:
     """Save the trained model, examine what was saved, write the card. The folder appears complete or not at all."""
-    partial = folder.with_name(folder.name + ".partial")
+    partial = folder.with_name(folder.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     trainer.model.to("cpu", torch.float16).save_pretrained(partial)
@@ -93,12 +94,12 @@ def _examine(trainer: Trainer, folder: Path, n: int) -> None:
         start=f"on from `{trainer.recipe.base}`" if trainer.recipe.base else "from nothing",
         but=" but the tower" if trainer.recipe.tower_stands_still else "",
         mix=WIDE if trainer.recipe.kinds == "all" else "",
-        name=trainer.published,
+        name=folder.name.removesuffix(PARTIAL),
         words=len(trainer.processor.tokenizer),
         parameters=sum(p.numel() for p in trainer.model.parameters()),
         minutes=trainer.seconds / 60,
         device=_device(trainer.device),
-        command=f"lostlib train {trainer.name} --seed {trainer.seed}",
+        command=f"lostlib train {trainer.name} --seed {trainer.seed} --out retrained",
         n=n,
         rows="\n".join(rows),
     )

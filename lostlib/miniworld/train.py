@@ -250,11 +250,6 @@ class Trainer:
         self.out.mkdir(parents=True, exist_ok=True)
         (self.out / "training_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in self.log))
 
-    @property
-    def published(self) -> str:
-        """Name of what comes of it: the recipe's, and the seed where it is not 0."""
-        return f"{self.name}-s{self.seed}" if self.seed else self.name
-
     def _key(self) -> str:
         return json.dumps([self.name, asdict(self.recipe), self.seed])
 
@@ -294,7 +289,15 @@ class Trainer:
         return saved
 
 
-def train(name: str, seed: int = 0, device: str = "cpu", out: Path | None = None, work: Path | None = None) -> Path:
+def named(recipe: str, seed: int) -> str:
+    """What a trained model is called: after its recipe, and after its seed where that is not 0."""
+    return f"{recipe}-s{seed}" if seed else recipe
+
+
+def train(
+    name: str, seed: int = 0, device: str = "cpu", out: Path | None = None, work: Path | None = None,
+    replace: bool = False,
+) -> Path:  # fmt: skip
     """Train a mini model, examine it on held-out scenes, and save it in hub format with its card and training log.
 
     Parameters
@@ -309,13 +312,18 @@ def train(name: str, seed: int = 0, device: str = "cpu", out: Path | None = None
         Folder of models; the model becomes ``out/name``, or with seed 1 ``out/name-s1``. `data/models` by default.
     work : Path, optional
         Where the resumable state is kept; ``_build/train`` by default.
+    replace : bool
+        Take the place of a model that is there. Shipped tables belong to the shipped weights.
     """
     from lostlib.miniworld import plant  # which imports this module
 
     recipes = build.RECIPES | plant.PLANTINGS
     if name not in recipes:
         raise ValueError(f"no recipe {name!r}; there are {', '.join(recipes)}{nearest(name, recipes)}")
+    folder = (out or paths.MODELS) / named(name, seed)
+    if folder.exists() and not replace:
+        raise ValueError(f"{folder} is there already: say `--out` to put the new model elsewhere, or `--replace`")
     kind = plant.Planter if name in plant.PLANTINGS else Trainer
     trainer = kind(name, recipes[name], seed, (work or Path("_build/train")) / f"{name}-seed{seed}", device)  # type: ignore[arg-type]
     trainer.run()
-    return cards.publish(trainer, (out or paths.MODELS) / trainer.published)
+    return cards.publish(trainer, folder)

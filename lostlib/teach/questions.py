@@ -138,9 +138,10 @@ READINGS: dict[str, Reading] = {
     ),
     "together-and-apart": Reading(
         ("smaller", "equal", "larger"), "smaller",
-        "What is new the first time is not new the second time. Spans ask what layers bring together; sums of steps "
-        "count again what has been said before.",
-        "Is the direction outside the stream's span when the second layer writes it?",
+        "Together they bring nothing, and each step alone counts. Spans ask what layers bring together; a sum of steps "
+        "also counts what is undone. Mind that RID is no additive quantity: an update that is written twice can count "
+        "more as one than as two steps.",
+        "What is the difference between the stream before the first and after the second of the two?",
     ),
     "false-alarms": Reading(
         (), lambda p: round(0.05 * p.notna().sum()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+import numpy as np
 import pandas as pd
 import pytest
 from tiny import make
@@ -162,6 +163,19 @@ def test_check_compares_numbers() -> None:
     assert checking.compare(frame, frame.assign(rid=frame["rid"] + 1e-5)).agrees
     assert not checking.compare(frame, frame.assign(rid=[0.1, 0.25])).agrees
     assert not checking.compare(frame, frame.head(1)).agrees
+    assert not checking.compare(frame, frame.assign(item=["a", "c"])).agrees
+    assert not checking.compare(frame, frame.assign(rid=[0.1, np.nan])).agrees
+    both = frame.assign(rid=[0.1, np.nan])
+    assert checking.compare(both, both).agrees
+
+
+def test_check_compares_what_is_made_of_an_answer() -> None:
+    frame = pd.DataFrame({"item": ["a", "b"], "raw": ["yes", "no"], "parsed": ["yes", None], "correct": [True, False]})
+    assert checking.compare(frame, frame).agrees
+    for change in ({"correct": [True, True]}, {"parsed": ["yes", "no"]}):
+        found = checking.compare(frame, frame.assign(**change))
+        assert not found.agrees
+        assert "1 equal answers differs, for example of 'no'" in found.text
 
 
 @pytest.mark.parametrize(

@@ -109,8 +109,7 @@ def test_a_broadcast_tower_learns_the_scene_and_then_stands_still(tmp_path: Path
 def test_the_product_is_a_hub_folder_with_card_exam_and_log(tmp_path: Path) -> None:
     trainer = train.Trainer("tiny", TINY, 1, tmp_path / "work")
     trainer.run(tell=lambda _: None)
-    assert trainer.published == "tiny-s1"
-    folder = cards.publish(trainer, tmp_path / "models" / trainer.published, n=3)
+    folder = cards.publish(trainer, tmp_path / "models" / train.named("tiny", 1), n=3)
     assert {p.name for p in folder.iterdir()} >= {
         "config.json",
         "model.safetensors",
@@ -125,7 +124,7 @@ def test_the_product_is_a_hub_folder_with_card_exam_and_log(tmp_path: Path) -> N
     assert all(mark["n"] == 3 for mark in marks.values())
     card = (folder / "README.md").read_text()
     assert "# tiny-s1\n" in card
-    assert "lostlib train tiny --seed 1" in card
+    assert "lostlib train tiny --seed 1 --out retrained" in card
     lines = (folder / "training_log.jsonl").read_text().splitlines()
     assert [json.loads(line)["stage"] for line in lines] == ["tower"] * 5 + ["captions"] * 5 + ["instruct"] * 6
 
@@ -243,6 +242,15 @@ def test_references_mark_the_noun_and_the_object_it_means() -> None:
         )
         said = {("left", None, "right")[across], ("above", None, "below")[along]} - {None}
         assert said == directions(one, other)
+
+
+def test_a_model_that_is_there_is_not_overwritten_in_silence(tmp_path: Path) -> None:
+    for name in ("mini-llava-1.5", "mini-llava-1.5-sinks"):
+        with pytest.raises(ValueError, match=f"{re.escape(name)} is there already: say `--out`"):
+            train.train(name, work=tmp_path)
+    (tmp_path / "mini-llava-1.5-s2").mkdir()
+    with pytest.raises(ValueError, match=r"mini-llava-1\.5-s2 is there already"):
+        train.train("mini-llava-1.5", seed=2, out=tmp_path, work=tmp_path)
 
 
 def test_visual_tokens_are_asked_their_places_where_the_tower_cannot_know() -> None:
