@@ -28,9 +28,9 @@
 # broadcast tower; *where* it lies is not, for anything but the token's own patch.
 #
 # :::{note}
-# Three models are measured here: the default one; `wide`, the same trained on with more kinds of questions, charts and several images; and
-# `broadcast`. The local tower is a recipe (`lostlib train mini-llava-1.5-local`, about an hour on one core) that has not been trained
-# yet; a trained one joins every figure through the parameter `towers`. The far end, tokens that are all alike, is reached by hand.
+# Four models are measured here: `mixing`, the default one; `local`; `broadcast`; and `wide`, the default one trained on with more kinds of
+# questions, charts and several images. Others join every figure through the parameter `towers`. The far end, tokens that are all alike, is
+# reached by hand.
 # :::
 #
 # ## Your prediction
@@ -44,7 +44,7 @@ benchmark = "mini-pope"
 n_items = 1000
 seed = 0
 device = "cpu"
-towers = "mini-llava-1.5+mini-llava-1.5-wide+mini-llava-1.5-broadcast"
+towers = "mini-llava-1.5+mini-llava-1.5-local+mini-llava-1.5-wide+mini-llava-1.5-broadcast"
 benchmarks = "mini-pope+mini-realworldqa+mini-mathvista"
 seeds = 5
 

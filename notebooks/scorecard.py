@@ -155,7 +155,7 @@ if _status == claims.NOT_RUN:
 report.verdict(_text, _published, f"{model}: {_measured}", _status, _rule)
 
 # %% [markdown]
-# C6 is about all models at once; here they are of two families and made by one hand, so that this is no sample of what exists. For C8 the
+# C6 is about all models at once; here they are of three families and made by one hand, so that this is no sample of what exists. For C8 the
 # box speaks of {ref}`one model <model-card>`; the others stand in {numref}`tab-scorecard`.
 #
 # ## Every cell

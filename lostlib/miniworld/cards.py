@@ -39,8 +39,8 @@ to be taken apart. It knows {words} words and nothing outside its world.
 In stages, as LLaVA is trained: the vision tower alone on dense labels ({tower_steps} steps), captions that describe
 each object and say how objects lie to one another with the tower frozen ({captions_steps}), then everything{but} on six
 questions per image in one sequence ({instruct_steps}, one batch in eight with the captions first). In the last two
-stages linear read-outs of the residual stream ask each reference ("the red object") what it refers to; they are not
-part of the model. {mix}{batch} sequences a step, AdamW, peak rate {learning_rate}, bf16 autocast.
+stages linear read-outs of the residual stream ask each reference ("the red object") what it refers to{asked}; they are
+not part of the model. {mix}{batch} sequences a step, AdamW, peak rate {learning_rate}, bf16 autocast.
 It took {minutes:.0f} minutes on {device}. Scenes are drawn from a seed and split by a hash of their content, so no test
 scene was trained on. Repeat it with
 
@@ -93,6 +93,7 @@ def _examine(trainer: Trainer, folder: Path, n: int) -> None:
         cut=trainer.body.cut,
         start=f"on from `{trainer.recipe.base}`" if trainer.recipe.base else "from nothing",
         but=" but the tower" if trainer.recipe.tower_stands_still else "",
+        asked="" if trainer.body.tower_knows_places else ", and each visual token which row and column it shows",
         mix=WIDE if trainer.recipe.kinds == "all" else "",
         name=folder.name.removesuffix(PARTIAL),
         words=len(trainer.processor.tokenizer),
