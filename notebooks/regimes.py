@@ -180,6 +180,10 @@ for _row in known.itertuples():
 # The broadcast tower does what it was trained to: any single token answers {num}`broadcast_token_whether:.2f:ci` of *whether* and
 # {num}`broadcast_token_how_many:.2f:ci` of *how many*. Of *where* it tells no more than the default's.
 #
+# To keep patches apart changes less than one might think: a token of the local tower that does not show the thing answers
+# {num}`local_other_whether:.2f:ci` of *whether*, one of the default tower {num}`mixing_other_whether:.2f:ci`. Nothing in its training asked the default's patches
+# for anything but what they show themselves, and they hardly look at one another for more.
+#
 # {numref}`fig-tokens-know` shows the same by place: the share of *whether*, *where* and *how many* questions that the token at each
 # place of the grid can answer.
 
@@ -346,7 +350,8 @@ for _row in regimes.itertuples():
 # says. Of *how many*, {num}`kept_broadcast_how_many:.2f:ci` survives noise, where the default model keeps {num}`kept_mixing_how_many:.2f:ci`. Of
 # *whether*, {num}`kept_broadcast_whether:.2f:ci` survives, nothing at all, although every token tells that as well. So that each token carries the
 # answer is **not sufficient**. The decoder was trained with attention at hand, and nothing asked it to do without: it looks for the patch that shows
-# the thing also where it need not ({numref}`fig-looking`).
+# the thing also where it need not ({numref}`fig-looking`). At the other end the local model keeps {num}`kept_local_whether:.2f:ci` of *whether* and
+# {num}`kept_local_how_many:.2f:ci` of *how many*, and lies where the default does.
 #
 # ## The far end: copies
 #
@@ -495,7 +500,8 @@ if len(mixture):
 # %% [markdown]
 # ## The answer in three lines
 #
-# 1. Where each token tells its own patch, learned weights are needed: noise takes nearly everything that is above chance.
+# 1. Where each token tells its own patch, whether patches can look at one another or not, learned weights are needed: noise takes nearly everything that is
+#    above chance.
 # 2. Where each token tells the answer, they are still needed for what the decoder learned to *find*, and half as much for what it counts.
 #    Information everywhere is no redundancy as long as nobody was trained to take it from anywhere.
 # 3. Where all tokens are alike, or where the question needs no picture, any weights will do, whatever was learned.
@@ -510,7 +516,7 @@ if len(mixture):
 # - **Still and moving towers.** The broadcast tower stands still while the decoder learns the questions, the others go on learning with it. What is
 #   put down to broadcasting may in part be due to that.
 # - **One seed a tower.** Intervals are over items and draws of noise; another training of the same recipe was not compared here.
-# - **Few points.** Nine points, two of them to the right, show that the condition is not sufficient. They cannot show how the share that is kept
+# - **Few points.** Twelve points, two of them to the right, show that the condition is not sufficient. They cannot show how the share that is kept
 #   grows between.
 #
 # ## Exercises
