@@ -145,7 +145,7 @@ def _together(answers: Iterable[str]) -> str:
 def combined(cells: Sequence[Verdict]) -> Verdict:
     """One model's verdict from its benchmarks: their common status, `does not hold` where they differ.
 
-    Cells that are not measurable or not run have no say, and are named in the reason.
+    Cells that are not measurable or not run have no say, and are named in the reason, unless it is the same for all.
     """
     if len(cells) == 1:
         return cells[0]
@@ -153,6 +153,7 @@ def combined(cells: Sequence[Verdict]) -> Verdict:
     reasons = dict.fromkeys(cell.reason for cell in cells if cell not in told)
     silent = [f"{', '.join(c.benchmark for c in cells if c not in told and c.reason == r)}: {r}" for r in reasons]
     if not told:
+        silent = list(reasons) if len(reasons) == 1 else silent
         rest = [cell for cell in cells if cell.status == UNMEASURABLE] or cells
         return replace(rest[0], reason="; ".join(silent), benchmark="+".join(cell.benchmark for cell in rest))
     found = {status: [cell.benchmark for cell in told if cell.status == status] for status in TOLD}

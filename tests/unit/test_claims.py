@@ -148,6 +148,8 @@ def test_benchmarks_that_can_tell_decide_together():
     assert claims.combined([cell(UNMEASURABLE, "a"), cell(OPPOSITE, "b")]).status == OPPOSITE
     assert claims.combined([cell(NOT_RUN, "a"), cell(UNMEASURABLE, "b")]).status == UNMEASURABLE
     assert claims.combined([cell(NOT_RUN, "a")]).status == NOT_RUN
+    alike = [claims.without_sinks("C11", name) for name in "ab"]
+    assert claims.combined(alike).reason == alike[0].reason
 
 
 def test_sums_and_text():
