@@ -18,6 +18,7 @@ help:           ## print this
 
 book: $(READY)  ## run the chapters that changed, then build _build/html/index.html
 	$(DAG) book $(OPTIONS)
+	@echo "the book is at _build/html/index.html"
 
 test: book      ## build the book, then run all tests
 	$(VENV)/bin/python -m pytest $(ARGS)

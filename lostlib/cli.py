@@ -81,7 +81,10 @@ def benchmarks_() -> None:
             splits = "+".join(sources[0].splits)
             items = rules.EXPECTED[variant]["items"]
             typer.echo(f"{shown:<21}{version:>7}{items:>7}  {'+'.join(rules.KINDS):<21}  {where}, {splits}")
-    typer.echo("\nThose not generated are fetched from the hub, or read from Parquet files in $LOST_DATA/<name>.")
+    typer.echo(
+        "\nVariants are asked for by name: mini-mathvista:variant=charts. Those not generated are fetched from the"
+    )
+    typer.echo("hub, or read from Parquet files in $LOST_DATA/<name>.")
 
 
 @app.command()

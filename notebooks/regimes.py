@@ -188,7 +188,9 @@ for _row in known.itertuples():
 # place of the grid can answer.
 
 # %% tags=["hide-input"]
-_fig, _axes = plt.subplots(len(_names), len(_models), figsize=(5.2, 0.5 + 4.6 * len(_names) / len(_models)), squeeze=False)
+_fig, _axes = plt.subplots(
+    len(_names), len(_models), figsize=(5.2, 0.5 + 4.6 * len(_names) / len(_models)), squeeze=False
+)
 _maps = []
 for _i, _name in enumerate(_names):
     for _j, _of in enumerate(_models):

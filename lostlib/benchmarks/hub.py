@@ -109,7 +109,7 @@ def read(
             failed.append(f"{source.id}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
         else:
             return list(_rows(parts, images)), _origin(source, parts, revision)
-    raise RuntimeError("none of the data sets could be loaded\n  " + "\n  ".join(failed))
+    raise OSError("none of the data sets could be loaded\n  " + "\n  ".join(failed))
 
 
 def _remote(source: Source, revision: str | None) -> list[Dataset]:

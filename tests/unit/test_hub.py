@@ -271,7 +271,7 @@ def test_complete_data_is_accepted_and_the_source_recorded(monkeypatch: pytest.M
     assert [item.uid for item in other.items] == [item.uid for item in made.items[:5]]
     assert [one[3] for one in asked] == [None, None, "refs/pr/3", "refs/pr/3"]
     monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: 1 / 0)
-    with pytest.raises(RuntimeError, match=r"(?s)xai-org/RealworldQA: ZeroDivisionError.*lmms-lab-encoder/RealWorldQA"):
+    with pytest.raises(OSError, match=r"(?s)xai-org/RealworldQA: ZeroDivisionError.*lmms-lab-encoder/RealWorldQA"):
         lostlib.load_benchmark("realworldqa")
 
 
