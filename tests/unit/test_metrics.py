@@ -709,7 +709,7 @@ def test_unknown_units(unit, near):
 
 
 def test_the_benchmark_prints_ratios_and_agrees(monkeypatch, capsys):
-    argv = ["metrics.py", "--sizes", "6x9", "9x6", "--repeats", "1", "--typed", "--families", "gaussian", "duplicates"]
+    argv = ["metrics.py", "--sizes", "6x9", "9x6", "--repeats", "1", "--families", "gaussian", "duplicates"]
     monkeypatch.setattr("sys.argv", argv)
     runpy.run_path(str(ROOT / "bench" / "metrics.py"), run_name="__main__")
     rows = [line for line in capsys.readouterr().out.splitlines() if " x " in line and "ms" in line]
