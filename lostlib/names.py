@@ -13,5 +13,5 @@ def nearest(given: object, valid: Iterable[str]) -> str:
     "; did you mean 'gaussian'?"
     """
     valid = list(valid)
-    found = [] if given in valid else get_close_matches(str(given), valid, n=1, cutoff=0.5)
+    found = [] if str(given) in valid else get_close_matches(str(given), valid, n=1, cutoff=0.5)
     return f"; did you mean {found[0]!r}?" if found else ""
