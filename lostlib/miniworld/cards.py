@@ -58,26 +58,25 @@ that training never asks, known arithmetic those that it does.
 {rows}
 """
 
-PARTIAL = ".partial"  # the end of a folder's name until all is in it
 WIDE = """Three sequences in five are about other pictures: overlapping objects, edited ones, bar charts,
 two or three images at once, or none. """
 
 
 def publish(trainer: Trainer, folder: Path, n: int = 400) -> Path:
     """Save the trained model, examine what was saved, write the card. The folder appears complete or not at all."""
-    partial = folder.with_name(folder.name + PARTIAL)
+    partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     trainer.model.to("cpu", torch.float16).save_pretrained(partial)
     trainer.processor.save_pretrained(partial)
     shutil.copy(trainer.out / "training_log.jsonl", partial)
-    _examine(trainer, partial, n)
+    _examine(trainer, partial, folder.name, n)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return folder
 
 
-def _examine(trainer: Trainer, folder: Path, n: int) -> None:
+def _examine(trainer: Trainer, folder: Path, name: str, n: int) -> None:
     from lostlib.models import load_model
 
     model = load_model(folder)
@@ -95,7 +94,7 @@ def _examine(trainer: Trainer, folder: Path, n: int) -> None:
         but=" but the tower" if trainer.recipe.tower_stands_still else "",
         asked="" if trainer.body.tower_knows_places else ", and each visual token which row and column it shows",
         mix=WIDE if trainer.recipe.kinds == "all" else "",
-        name=folder.name.removesuffix(PARTIAL),
+        name=name,
         words=len(trainer.processor.tokenizer),
         parameters=sum(p.numel() for p in trainer.model.parameters()),
         minutes=trainer.seconds / 60,
