@@ -23,14 +23,20 @@ def text_key(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
 
 
-def _shifted(x: Tensor, bits: int) -> Tensor:
-    """x ^ (x >>> bits) with a logical shift (torch's is arithmetic)."""
-    return x ^ ((x >> bits) & ((1 << (64 - bits)) - 1))
-
-
 def mix(x: Tensor) -> Tensor:
-    """splitmix64's finaliser, a bijection of int64."""
-    return _shifted(_shifted(_shifted(x, 30) * FIRST, 27) * SECOND, 31)
+    """splitmix64's finaliser, a bijection of int64; x is overwritten, for memory costs more than arithmetic here."""
+    aside = torch.empty_like(x)
+
+    def fold(bits: int) -> None:
+        torch.bitwise_right_shift(x, bits, out=aside)  # arithmetic, which is what torch has
+        x.bitwise_xor_(aside.bitwise_and_((1 << (64 - bits)) - 1))  # logical
+
+    fold(30)
+    x.mul_(FIRST)
+    fold(27)
+    x.mul_(SECOND)
+    fold(31)
+    return x
 
 
 def chain(*values: int | Tensor, device: torch.device | str = "cpu") -> Tensor:
@@ -44,6 +50,6 @@ def chain(*values: int | Tensor, device: torch.device | str = "cpu") -> Tensor:
 
 def normal(state: Tensor) -> Tensor:
     """Standard normal numbers (float32) from hashes, by Box and Muller: |z| < 6.7."""
-    high, low = ((state >> 32) & 0xFFFFFFFF), (state & 0xFFFFFFFF)
-    radius = torch.sqrt(-2 * torch.log((high.to(torch.float32) + 0.5) * 2.0**-32))
-    return radius * torch.cos((low.to(torch.float32) + 0.5) * (2 * math.pi * 2.0**-32))
+    high, low = (state >> 32).bitwise_and_(0xFFFFFFFF), state & 0xFFFFFFFF
+    radius = high.to(torch.float32).add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
+    return low.to(torch.float32).add_(0.5).mul_(2 * math.pi * 2.0**-32).cos_().mul_(radius)

@@ -26,6 +26,7 @@ from lostlib.benchmarks import VERSIONS, Benchmark, Choice, Item, load_benchmark
 from lostlib.interventions import Intervention
 from lostlib.loops import batches, check_count, in_order
 from lostlib.maps import map_rows
+from lostlib.memory import keep_memory
 from lostlib.modelchoice import ModelChoice
 from lostlib.models import LostModel, check_device, load_model, sizes
 from lostlib.names import nearest
@@ -134,6 +135,7 @@ def check_parameters(experiment: str, given: Mapping[str, Any]) -> Any:
 
 @lru_cache(maxsize=2)
 def _loaded(model: str, device: str) -> LostModel:
+    keep_memory()
     return load_model(model, device=device)
 
 

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
+from PIL import Image
 
 from lostlib import parameters, paths
 from lostlib.drawing import style
@@ -196,7 +197,15 @@ def _saved(fig: Figure, kind: str) -> bytes:
     no_clock: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
     buffer = io.BytesIO()
     fig.savefig(buffer, format=kind, metadata=no_clock, facecolor="white")
-    return buffer.getvalue()
+    return _thinned(buffer) if kind == "png" else buffer.getvalue()
+
+
+def _thinned(png: io.BytesIO) -> bytes:
+    """The picture in 256 colours of its own, at two fifths of its size."""
+    thin = io.BytesIO()
+    with Image.open(png) as picture:
+        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(thin, "PNG", optimize=True)
+    return thin.getvalue()
 
 
 def _as_text(df: pd.DataFrame, formats: Mapping[str, Any]) -> pd.DataFrame:

@@ -43,6 +43,7 @@ class Recipe:
 
 RECIPES = {
     "mini-llava-1.5": Recipe(),
+    "mini-llava-1.5-xs": Recipe(hidden=64, mlp=192, vision_hidden=64, vision_heads=2, vision_mlp=192),
     "mini-llava-next": Recipe(family="llava_next", captions_steps=600, instruct_steps=2200),
     "mini-qwen2.5-vl": Recipe(
         family="qwen2_5_vl", vision_hidden=64, vision_heads=2, vision_mlp=160, captions_steps=600, instruct_steps=2200

@@ -17,11 +17,9 @@ stopped and started again sees what an uninterrupted one would have seen.
 
 from __future__ import annotations
 
-import ctypes.util
 import json
 import math
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -34,6 +32,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lostlib import paths
+from lostlib.memory import keep_memory
 from lostlib.miniworld import build, cards
 from lostlib.miniworld.bodies import Body
 from lostlib.miniworld.charts import TALLEST
@@ -112,15 +111,6 @@ def schedule(step: int, steps: int, warmup: int = 100) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-
-def keep_memory() -> None:
-    """Have glibc keep freed memory: else the kernel zeroes large tensors anew in each step, half of the time."""
-    libc = ctypes.util.find_library("c") if sys.platform == "linux" else None
-    mallopt = getattr(ctypes.CDLL(libc), "mallopt", None) if libc else None  # other C libraries have none
-    if mallopt:
-        mallopt(-4, 0)  # M_MMAP_MAX: no allocation goes past the heap
-        mallopt(-1, -1)  # M_TRIM_THRESHOLD: the heap is never given back
 
 
 class Trainer:
