@@ -149,7 +149,10 @@ def run(
             typer.echo(f"{out / key.path}: share {share}, {size} items, waits for the others")
             return
         table = measure.measure(experiment, work=work, **asked)
-        typer.echo(f"{results.write(table, out)}: {len(table.frame)} rows in {table.about['seconds']} s")
+        path = out / table.key.path
+        former = f", in place of a table of {results.read_key(path).n} items" if path.exists() else ""
+        results.write(table, out)
+        typer.echo(f"{path}: {len(table.frame)} rows in {table.about['seconds']} s{former}")
         measure.clear(work, table.key)
         if experiment == "answers":
             _tell_score(table.frame, measure.load_items(table.key.model, benchmarks.Choice.parse(benchmark), n))

@@ -34,13 +34,16 @@ n_items = 1000
 seed = 0
 device = "cpu"
 models = "all"
+trainings = "mini-llava-1.5-xs+mini-llava-1.5-xs-s1"
+sizes = "mini-llava-1.5+mini-llava-1.5-xs"
 
 # %% tags=["hide-input"]
 import re as _re
 
 from lostlib import report
 
-report.check_parameters(globals(), models=_re.compile(r"all|[^+]+(\+[^+]+)*"))
+_several = _re.compile(r"[^+]+(\+[^+]+)*")
+report.check_parameters(globals(), models=_several, trainings=_several, sizes=_several)
 report.style()
 
 import matplotlib.pyplot as plt
@@ -241,30 +244,34 @@ RUNS = {
     "gaussian on text": "sap:keys=text,weights=gaussian",
 }
 forest = scorecard.changes(shelf, RUNS)
-_models = [name for name in shelf.models if name in set(forest["model"])]
-_names = list(dict.fromkeys(forest["benchmark"]))
-_fig, _axes = plt.subplots(
-    len(RUNS), 1, figsize=(5.2, 1.2 + max(0.5, 0.11 * len(_models)) * len(RUNS) * len(_names)), sharex=True
-)
-for _ax, _label in zip(_axes, RUNS, strict=True):
+_lines = []  # (benchmark, model or none for the heading)
+for _name in dict.fromkeys(forest["benchmark"]):
+    _able = forest[(forest["benchmark"] == _name) & forest["measurable"]]
+    _lines += [(_name, None), *((_name, of) for of in _able["model"].unique())]
+_at = {line: k for k, line in enumerate(_lines)}
+_fig, _ax = plt.subplots(figsize=(5.2, 1.3 + 0.24 * len(_lines)))
+for _k, _label in enumerate(RUNS):
     _of = forest[(forest["intervention"] == _label) & forest["measurable"]]
-    _all = pd.concat([_of, pd.DataFrame({"benchmark": _names})])  # a line for each benchmark, also where nothing is
-    _all = _all.sort_values("benchmark", key=lambda column: column.map(_names.index), kind="stable")
-    drawing.groups(_ax, _all, "benchmark", "model", _models, "value", lying=True)
-    _blank = [name for name in _names if name not in set(_of["benchmark"])]
-    for _name in set(_blank) & set(forest.loc[forest["intervention"] == _label, "benchmark"]):
-        _ax.text(-0.02, _names.index(_name), "not measurable", ha="right", va="center", color="0.4")
-    _ax.axvline(0, color="black", lw=0.8)
-    _ax.set_title(_label)
-    _ax.set(xlim=(-1.02, 0.2))
-_axes[-1].set_xlabel("change of accuracy")
-drawing.legend_below(_fig, _axes, ncols=1)
+    _y = [_at[pair] + 0.22 * (_k - 1) for pair in zip(_of["benchmark"], _of["model"], strict=True)]
+    drawing.points(_ax, _y, _of, "value", lying=True, fmt=drawing.MARKERS[_k], ms=4, label=_label)
+for _name, _y in ((name, y) for (name, of), y in _at.items() if of is None):
+    _ax.axhspan(_y - 0.5, _y + 0.5, color="0.93", lw=0)
+    if not forest.loc[forest["benchmark"] == _name, "measurable"].any():
+        _ax.text(-1.0, _y, "not measurable: no model is above chance", va="center", color="0.3")
+_ax.set(ylim=(len(_lines) - 0.5, -0.5), xlim=(-1.02, 0.1), xlabel="change of accuracy", yticks=range(len(_lines)))
+_ax.set_yticklabels([name if of is None else of.removeprefix("mini-") for name, of in _lines])
+for _text, (_name, _of) in zip(_ax.get_yticklabels(), _lines, strict=True):
+    _text.set(weight="bold" if _of is None else "normal")
+_ax.tick_params(axis="y", length=0)
+_ax.grid(visible=False, axis="y")
+_ax.axvline(0, color="black", lw=0.8)
+drawing.legend_below(_fig, [_ax], ncols=1)
 report.figure(
     _fig,
     "scorecard-forest",
-    "Change of accuracy when attention weights are replaced, paired over items, 95 % intervals over pictures. *Not measurable*: the "
-    "untouched model is not above chance there; no mark: not run.",
-    "Forest plot: one panel a replacement, one group of lines a benchmark, one line a model.",
+    "Change of accuracy when attention weights are replaced, paired over items, 95 % intervals over pictures. Under each benchmark stand the "
+    "models that are above chance there when untouched: of others nothing can be measured. No mark: not run.",
+    "Forest plot: one block a benchmark, one line a model, three marks with intervals for the three replacements.",
     data=forest,
 )
 
@@ -278,26 +285,82 @@ report.figure(
 profiles = pd.concat(
     stats.summary(rows, ["kind", "layer"], ["rid", "mixig"]).assign(model=name) for name, rows in residual.items()
 )
-_fig, _axes = plt.subplots(2, 2, figsize=(5.2, 5.4), sharex=True)
-for _column, _kind in enumerate(("attention", "FFN")):
-    for _row, _value in enumerate(("rid", "mixig")):
-        _ax = _axes[_row][_column]
-        _of = profiles[(profiles["kind"] == _kind) & (profiles["value"] == _value)]
-        drawing.curves(_ax, _of, "layer", "model", list(residual))
+_fig, _axes = plt.subplots(len(residual), 2, figsize=(5.2, 1 + 1.35 * len(residual)), sharex=True, squeeze=False)
+for _row, _name in enumerate(residual):
+    for _ax, _value in zip(_axes[_row], ("rid", "mixig"), strict=True):
+        _of = profiles[(profiles["model"] == _name) & (profiles["value"] == _value)]
+        drawing.curves(_ax, _of, "layer", "kind", ("attention", "FFN"))
         _ax.axhline(0, color="black", lw=0.8)
-        _ax.set_title(_kind if _row == 0 else "")
-_axes[0][0].set_ylabel("RID")
-_axes[1][0].set_ylabel("MixIG (nats)")
-for _ax in _axes[1]:
+    _axes[_row][0].set_title(_name, loc="left")
+    _axes[_row][0].set_ylabel("RID")
+    _axes[_row][1].set_ylabel("MixIG (nats)")
+for _ax in _axes[-1]:
     _ax.set_xlabel("layer")
-drawing.legend_below(_fig, [_axes[0][0]], ncols=1)
+drawing.legend_below(_fig, [_axes[0][0]], ncols=2)
 report.figure(
     _fig,
     "scorecard-layers",
-    f"RID and MixIG of both modules by layer, on {benchmark}, with 95 % bands.",
-    "Four panels over the layer: RID and MixIG of attention and of the FFN, one line a model.",
+    f"RID and MixIG of both modules by layer, on {benchmark}, with 95 % bands; each model on its own scale.",
+    "Two panels a model over the layer: RID and MixIG, one line for attention and one for the FFN.",
     data=profiles,
 )
+
+# %% [markdown]
+# ## Another training, another size
+#
+# All intervals so far are over pictures: how far would an estimate move if *the same weights* were shown others? They say nothing
+# of other weights. `mini-llava-1.5-xs` has a quarter of the default's parameters, half its width everywhere, and its recipe was trained twice, from other
+# random weights and on other scenes. {numref}`fig-trainings` shows how far the two trainings lie apart, and how far the two sizes, in units
+# of what an interval allows to either side.
+
+# %% tags=["hide-input"]
+PAIRS = {"two trainings": trainings, "two sizes": sizes}
+_kept_claims = estimates[~estimates["claim"].isin(["C6", "C8"])]  # those only count the others
+beside = {label: scorecard.beside(_kept_claims, names.split("+")) for label, names in PAIRS.items()}
+
+
+def _name(row):
+    where = f", {row.benchmark}" if row.estimate == "change of accuracy" else ""
+    return f"{row.claim} {row.estimate}{where}"
+
+
+_labels = list(dict.fromkeys(_name(row) for rows in beside.values() for row in rows.itertuples()))
+_fig, _ax = plt.subplots(figsize=(5.2, 1.6 + 0.26 * max(1, len(_labels))))
+for _k, (_label, _rows) in enumerate(beside.items()):
+    _key = _label.replace(" ", "_")
+    report.say(f"{_key}_n", len(_rows))
+    report.say(f"{_key}_apart", int(_rows["apart"].sum()))
+    report.say(f"{_key}_other_verdict", int(_rows["verdicts"].str.contains(", ").sum()))
+    _x = (_rows["spread"] / _rows["width"]).clip(lower=0.1)
+    _y = [_labels.index(_name(row)) for row in _rows.itertuples()]
+    _ax.plot(_x, _y, drawing.MARKERS[_k], color=f"C{_k}", ms=6, label=_label)
+_ax.axvspan(0.08, 2, color="0.93", lw=0)
+_ax.set(
+    xscale="log", xlim=(0.08, None), xlabel="distance, in half widths of an interval", ylim=(len(_labels) - 0.5, -0.5)
+)
+_ax.set(yticks=range(len(_labels)), yticklabels=_labels)
+drawing.legend_below(_fig, [_ax], ncols=2)
+report.figure(
+    _fig,
+    "trainings",
+    "How far an estimate moves with another training of the same recipe, and with another size, in half widths of its 95 % interval over pictures. "
+    "Beyond the grey band two intervals have nothing in common. Distances below a tenth stand at a tenth.",
+    "Dot plot: one line an estimate, on a logarithmic axis the distance of two trainings and of two sizes.",
+    data=pd.concat([rows.assign(of=label) for label, rows in beside.items()]),
+)
+for _label, _rows in beside.items():
+    _names = PAIRS[_label].split("+")
+    report.table(
+        _rows[["claim", "benchmark", "estimate", *_names, "verdicts"]],
+        "of-" + _label.replace(" ", "-"),
+        f"Estimates of {_label}, each with its 95 % interval over pictures, and the verdicts on their cells.",
+        look="lost-sortable",
+    )
+
+# %% [markdown]
+# Of {num}`two_trainings_n:d` estimates, the intervals of the two trainings have nothing in common in {num}`two_trainings_apart:d`, and in
+# {num}`two_trainings_other_verdict:d` the verdict is another one. Of the two sizes it is {num}`two_sizes_apart:d` and {num}`two_sizes_other_verdict:d` of
+# {num}`two_sizes_n:d`. What follows from it
 
 # %% [markdown]
 # ## What could fool us

@@ -126,6 +126,27 @@ def test_one_family_of_tests(folder: Path):
     assert c3["p"].nunique() == 1
 
 
+def test_models_beside_one_another():
+    def row(model: str, value: float, status: str = HOLDS, estimate: str = "MixIG") -> dict:
+        told = {"claim": "C3", "benchmark": "mini-pope", "status": status, "measured": f"{value}"}
+        return told | {"model": model, "estimate": estimate, "value": value, "low": value - 1, "high": value + 1}
+
+    rows = [
+        row("a", 0),
+        row("b", 1.5),
+        row("c", 3, OPPOSITE),
+        row("a", 5, estimate="RID"),
+        row("b", np.nan, NOT, "RID"),
+    ]
+    near = scorecard.beside(pd.DataFrame(rows), ["a", "b"])
+    assert near[["estimate", "verdicts", "spread", "width", "apart"]].to_numpy().tolist() == [
+        ["MixIG", HOLDS, 1.5, 1, False]
+    ]
+    far = scorecard.beside(pd.DataFrame(rows), ["a", "b", "c"])
+    assert far[["verdicts", "spread", "apart", "c"]].to_numpy().tolist() == [[f"{HOLDS}, {OPPOSITE}", 3, True, "3"]]
+    assert scorecard.beside(pd.DataFrame(rows), ["a", "elsewhere"]).empty
+
+
 def test_headlines(folder: Path):
     cells = scorecard.cells(scorecard.Shelf(folder))
     seven = [cell for cell in cells if cell.claim == "C7"]
