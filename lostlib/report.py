@@ -189,7 +189,8 @@ def table(
     markdown = f"{_csv_table(text, caption, label, look)}{links}"
     heading = f"<table border='1'><caption>{html.escape(f'Table “{name}”: {plain(caption)}')}</caption>"
     rows = text.to_html(index=False, escape=True).split(">", 1)[1]
-    _show({"text/plain": text.to_string(index=False), "text/html": heading + rows, BOOK: {"markdown": markdown}})
+    brief = text.to_string(index=False, max_rows=30)  # where there is no HTML
+    _show({"text/plain": brief, "text/html": heading + rows, BOOK: {"markdown": markdown}})
 
 
 def _saved(fig: Figure, kind: str) -> bytes:

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -105,8 +106,17 @@ def content_hash(frame: pd.DataFrame) -> str:
 
 
 def rounded(frame: pd.DataFrame) -> pd.DataFrame:
-    """Seven digits of every float, as a table's file holds them; still float64, so that sums keep theirs."""
-    return _floats(_floats(frame, "float32"), "float64")
+    """Five digits of every float, as a table's file holds them; still float64, so that sums keep theirs."""
+    return _floats(_held(frame), "float64")
+
+
+def _held(frame: pd.DataFrame) -> pd.DataFrame:
+    """Floats as float32 whose last seven bits are zero, which compress: the sixth digit differs between machines."""
+    held = _floats(frame, "float32")
+    for name in held.select_dtypes("float32"):
+        bits = held[name].to_numpy().view(np.uint32)
+        held[name] = ((bits + np.uint32(0x40)) & np.uint32(0xFFFFFF80)).view(np.float32)
+    return held
 
 
 def _floats(frame: pd.DataFrame, dtype: str) -> pd.DataFrame:
@@ -114,10 +124,10 @@ def _floats(frame: pd.DataFrame, dtype: str) -> pd.DataFrame:
 
 
 def write(table: Table, folder: Path) -> Path:
-    """Write a table atomically, floats with seven digits; the manifest travels inside the Parquet file."""
+    """Write a table atomically, floats with five digits; the manifest travels inside the Parquet file."""
     path = folder / table.key.path
     meta = {META: json.dumps({"key": asdict(table.key), "about": table.about})}
-    held = _floats(table.frame, "float32")
+    held = _held(table.frame)
     rows = pa.Table.from_pandas(held, preserve_index=False).replace_schema_metadata(None)
     floats = [name for name, dtype in held.dtypes.items() if dtype == "float32"]
     encoding = dict.fromkeys(floats, "BYTE_STREAM_SPLIT")  # first bytes of all floats first, and so on: a third smaller

@@ -262,22 +262,11 @@ def changes(shelf: Shelf, interventions: dict[str, str]) -> pd.DataFrame:
 
 
 def beside(estimates: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
-    """The estimates that all of these models have, of the rows of `long`, one row each.
+    """The estimates that all of these models have, of the rows of `long`.
 
-    Columns: claim, benchmark, estimate; of each model its interval as text; `verdicts`, the different ones; `spread`,
-    how far the values lie apart; `width`, half of an interval's width, the mean of the models'; `apart`, two
-    intervals have nothing in common.
+    One row for each claim, benchmark and estimate, which are the index; columns are pairs of a column of `long` and a
+    model, so that `beside(...)["value"]` has a column for each model.
     """
-    about = ["claim", "benchmark", "estimate"]
-    known = estimates[estimates["value"].notna()].set_index(about)
-    shared = pd.concat({name: known[known["model"] == name] for name in models}, axis=1, join="inner")
-    value, low, high, status, text = (
-        pd.DataFrame({name: shared[name][field] for name in models})
-        for field in ("value", "low", "high", "status", "measured")
-    )
-    return text.assign(
-        verdicts=[", ".join(dict.fromkeys(row)) for row in status.to_numpy()],
-        spread=value.max(axis=1) - value.min(axis=1),
-        width=((high - low) / 2).mean(axis=1),
-        apart=low.max(axis=1) > high.min(axis=1),
-    ).reset_index()
+    known = estimates[estimates["value"].notna()].set_index(["claim", "benchmark", "estimate"])
+    parts = {name: known[known["model"] == name] for name in models}
+    return pd.concat(parts, axis=1, join="inner").swaplevel(axis=1)

@@ -79,6 +79,9 @@ _QWEN_ROWS = (
 )  # fmt: skip
 _ROWS = (  # layers, heads, kv heads, hidden, mlp, vocab, parameters
     Card("mini-llava-1.5", "llava", 6, 4, 4, 128, 384, 111, 2_036_096, "64", CHAT, dtype="float32"),
+    Card("mini-llava-1.5-xs", "llava", 6, 4, 4, 64, 192, 111, 526_528, "64", CHAT, dtype="float32"),
+    Card("mini-llava-1.5-xs-s1", "llava", 6, 4, 4, 64, 192, 111, 526_528, "64", CHAT, dtype="float32"),
+    Card("mini-llava-1.5-xs-s2", "llava", 6, 4, 4, 64, 192, 111, 526_528, "64", CHAT, dtype="float32"),
     Card("mini-llava-1.5-sinks", "llava", 6, 4, 4, 128, 384, 111, 2_036_096, "64", CHAT, dtype="float32",
          planted_in="mini-llava-1.5"),
     Card("mini-llava-1.5-wide", "llava", 6, 4, 4, 128, 384, 174, 2_052_224, "64", CHAT, dtype="float32"),

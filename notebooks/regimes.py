@@ -517,7 +517,8 @@ if len(mixture):
 #   counts what is above chance.
 # - **Still and moving towers.** The broadcast tower stands still while the decoder learns the questions, the others go on learning with it. What is
 #   put down to broadcasting may in part be due to that.
-# - **One seed a tower.** Intervals are over items and draws of noise; another training of the same recipe was not compared here.
+# - **One seed a tower.** Intervals are over items and draws of noise; each tower was trained once. How far trainings of one recipe lie apart shows
+#   {numref}`fig-trainings` for a smaller model.
 # - **Few points.** Twelve points, two of them to the right, show that the condition is not sufficient. They cannot show how the share that is kept
 #   grows between.
 #

@@ -34,8 +34,8 @@ n_items = 1000
 seed = 0
 device = "cpu"
 models = "all"
-trainings = "mini-llava-1.5-xs+mini-llava-1.5-xs-s1"
-sizes = "mini-llava-1.5+mini-llava-1.5-xs"
+trainings = "mini-llava-1.5-xs+mini-llava-1.5-xs-s1+mini-llava-1.5-xs-s2"
+other_size = "mini-llava-1.5"
 
 # %% tags=["hide-input"]
 import re as _re
@@ -43,7 +43,7 @@ import re as _re
 from lostlib import report
 
 _several = _re.compile(r"[^+]+(\+[^+]+)*")
-report.check_parameters(globals(), models=_several, trainings=_several, sizes=_several)
+report.check_parameters(globals(), models=_several, trainings=_several, other_size=_several)
 report.style()
 
 import matplotlib.pyplot as plt
@@ -309,64 +309,65 @@ report.figure(
 # ## Another training, another size
 #
 # All intervals so far are over pictures: how far would an estimate move if *the same weights* were shown others? They say nothing
-# of other weights. `mini-llava-1.5-xs` has a quarter of the default's parameters, half its width everywhere, and its recipe was trained twice, from other
-# random weights and on other scenes. {numref}`fig-trainings` shows how far the two trainings lie apart, and how far the two sizes, in units
-# of what an interval allows to either side.
+# of other weights. `mini-llava-1.5-xs` has a quarter of the default's parameters, and its recipe was trained three times, from other random
+# weights and on other scenes. {numref}`fig-trainings` shows how far the trainings lie apart, in units of what an interval allows to
+# either side, and where the default model lies.
 
 # %% tags=["hide-input"]
-PAIRS = {"two trainings": trainings, "two sizes": sizes}
-_kept_claims = estimates[~estimates["claim"].isin(["C6", "C8"])]  # those only count the others
-beside = {label: scorecard.beside(_kept_claims, names.split("+")) for label, names in PAIRS.items()}
-
-
-def _name(row):
-    where = f", {row.benchmark}" if row.estimate == "change of accuracy" else ""
-    return f"{row.claim} {row.estimate}{where}"
-
-
-_labels = list(dict.fromkeys(_name(row) for rows in beside.values() for row in rows.itertuples()))
-_fig, _ax = plt.subplots(figsize=(5.2, 1.6 + 0.26 * max(1, len(_labels))))
-for _k, (_label, _rows) in enumerate(beside.items()):
-    _key = _label.replace(" ", "_")
-    report.say(f"{_key}_n", len(_rows))
-    report.say(f"{_key}_apart", int(_rows["apart"].sum()))
-    report.say(f"{_key}_other_verdict", int(_rows["verdicts"].str.contains(", ").sum()))
-    _x = (_rows["spread"] / _rows["width"]).clip(lower=0.1)
-    _y = [_labels.index(_name(row)) for row in _rows.itertuples()]
-    _ax.plot(_x, _y, drawing.MARKERS[_k], color=f"C{_k}", ms=6, label=_label)
-_ax.axvspan(0.08, 2, color="0.93", lw=0)
-_ax.set(
-    xscale="log", xlim=(0.08, None), xlabel="distance, in half widths of an interval", ylim=(len(_labels) - 0.5, -0.5)
-)
-_ax.set(yticks=range(len(_labels)), yticklabels=_labels)
-drawing.legend_below(_fig, [_ax], ncols=2)
+_trained = trainings.split("+")
+_both = scorecard.beside(estimates[~estimates["claim"].isin(["C6", "C8"])], [*_trained, other_size])  # those only count
+_value, _low, _high = (_both[end].astype(float) for end in ("value", "low", "high"))
+_width = ((_high - _low) / 2)[_trained].mean(axis=1)
+_centre = _value[_trained].mean(axis=1)
+_least, _most = _value[_trained].min(axis=1), _value[_trained].max(axis=1)
+_verdicts = _both["status"][_trained].nunique(axis=1)
+report.say("trainings_n", len(_both))
+report.say("trainings_apart", int((_low[_trained].max(axis=1) > _high[_trained].min(axis=1)).sum()))
+report.say("trainings_other_verdict", int((_verdicts > 1).sum()))
+report.say("trainings_distance", float(((_most - _least) / _width).median()) if len(_both) else 0.0)
+report.say("size_outside", int(((_value[other_size] < _least) | (_value[other_size] > _most)).sum()))
+report.say("size_other_verdict", int((_both["status"].nunique(axis=1) > _verdicts).sum()))
+_labels = [
+    f"{claim} {estimate}" + (f", {where}" if estimate == "change of accuracy" else "")
+    for claim, where, estimate in _both.index
+]
+_fig, _ax = plt.subplots(figsize=(5.2, 1.6 + 0.27 * max(1, len(_both))))
+_ax.axvspan(-1, 1, color="0.93", lw=0)
+for _k, _name in enumerate([*_trained, other_size]):
+    _look = {"color": "C1", "zorder": 1} if _name == other_size else {"color": "C0", "mfc": "none"}
+    _x = (_value[_name] - _centre) / _width.clip(lower=1e-9)
+    _ax.plot(_x, range(len(_both)), drawing.MARKERS[_k], ms=6, label=_name, **_look)
+_ax.set_xscale("symlog", linthresh=2)
+_ax.set(xlabel="from the trainings' mean, in half widths of an interval", ylim=(len(_both) - 0.5, -0.5))
+_ax.set(yticks=range(len(_both)), yticklabels=_labels)
+drawing.legend_below(_fig, [_ax], ncols=1)
 report.figure(
     _fig,
     "trainings",
-    "How far an estimate moves with another training of the same recipe, and with another size, in half widths of its 95 % interval over pictures. "
-    "Beyond the grey band two intervals have nothing in common. Distances below a tenth stand at a tenth.",
-    "Dot plot: one line an estimate, on a logarithmic axis the distance of two trainings and of two sizes.",
-    data=pd.concat([rows.assign(of=label) for label, rows in beside.items()]),
+    "Estimates of several trainings of one recipe, and of another size: distance from the trainings' mean, in half widths of a 95 % interval "
+    "over pictures (their mean width; grey: one to either side). The axis is linear up to two and logarithmic beyond.",
+    "Dot plot: one line an estimate, hollow marks for the trainings and a full one for the other size.",
+    data=_value.reset_index().assign(width=_width.to_numpy()),
 )
-for _label, _rows in beside.items():
-    _names = PAIRS[_label].split("+")
-    report.table(
-        _rows[["claim", "benchmark", "estimate", *_names, "verdicts"]],
-        "of-" + _label.replace(" ", "-"),
-        f"Estimates of {_label}, each with its 95 % interval over pictures, and the verdicts on their cells.",
-        look="lost-sortable",
-    )
+report.table(
+    _both["measured"]
+    .assign(verdicts=[", ".join(dict.fromkeys(row)) for row in _both["status"].to_numpy()])
+    .reset_index(),
+    "trainings",
+    "The same estimates, each with its 95 % interval over pictures, and the different verdicts on their cells.",
+    look="lost-sortable",
+)
 
 # %% [markdown]
-# Of {num}`two_trainings_n:d` estimates, the intervals of the two trainings have nothing in common in {num}`two_trainings_apart:d`, and in
-# {num}`two_trainings_other_verdict:d` the verdict is another one. Of the two sizes it is {num}`two_sizes_apart:d` and {num}`two_sizes_other_verdict:d` of
-# {num}`two_sizes_n:d`. What follows from it
+# In the median estimate the trainings span {num}`trainings_distance:.1f` half widths. Of {num}`trainings_n:d` estimates, two trainings'
+# intervals have nothing in common in {num}`trainings_apart:d`; in {num}`trainings_other_verdict:d` the verdict is not the same in all. The default
+# model lies outside the range of the three in {num}`size_outside:d`, and adds a verdict to theirs in {num}`size_other_verdict:d`.
 
 # %% [markdown]
 # ## What could fool us
 #
-# - **One world, one hand.** The models share their data, nearly their size, and their seed; some go on from the weights of another. Intervals
-#   are over pictures, so they say nothing of another training run. So many models that agree here are not so many pieces of evidence.
+# - **One world, one hand.** The models share their data and all but one their size; most share their seed, and some go on from the weights of another. Intervals
+#   are over pictures ({numref}`fig-trainings` shows what they leave out). So many models that agree here are not so many pieces of evidence.
 # - **Published values without intervals.** *Size: no* can mean that our interval is narrow. It compares a small model with large ones
 #   in any case; sign and order are the fairer question.
 # - **Thresholds.** Two points of accuracy count as no loss. The paper names no margin; another one can move a cell whose loss is small and certain

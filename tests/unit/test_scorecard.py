@@ -131,19 +131,11 @@ def test_models_beside_one_another():
         told = {"claim": "C3", "benchmark": "mini-pope", "status": status, "measured": f"{value}"}
         return told | {"model": model, "estimate": estimate, "value": value, "low": value - 1, "high": value + 1}
 
-    rows = [
-        row("a", 0),
-        row("b", 1.5),
-        row("c", 3, OPPOSITE),
-        row("a", 5, estimate="RID"),
-        row("b", np.nan, NOT, "RID"),
-    ]
-    near = scorecard.beside(pd.DataFrame(rows), ["a", "b"])
-    assert near[["estimate", "verdicts", "spread", "width", "apart"]].to_numpy().tolist() == [
-        ["MixIG", HOLDS, 1.5, 1, False]
-    ]
-    far = scorecard.beside(pd.DataFrame(rows), ["a", "b", "c"])
-    assert far[["verdicts", "spread", "apart", "c"]].to_numpy().tolist() == [[f"{HOLDS}, {OPPOSITE}", 3, True, "3"]]
+    rows = [row("a", 0), row("b", 1.5, OPPOSITE), row("a", 5, estimate="RID"), row("b", np.nan, NOT, "RID")]
+    found = scorecard.beside(pd.DataFrame(rows), ["a", "b"])
+    assert list(found.index) == [("C3", "mini-pope", "MixIG")]  # b has no RID
+    assert found["value"].to_dict("list") == {"a": [0], "b": [1.5]}
+    assert found["status"].to_dict("list") == {"a": [HOLDS], "b": [OPPOSITE]}
     assert scorecard.beside(pd.DataFrame(rows), ["a", "elsewhere"]).empty
 
 
