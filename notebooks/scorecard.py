@@ -50,6 +50,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from lostlib import claims, drawing, results, scorecard, stats
+from lostlib.zoo import CARDS
 
 # %% [markdown]
 # ## Minimal code
@@ -317,7 +318,7 @@ report.figure(
 _trained = trainings.split("+")
 _both = scorecard.beside(estimates[~estimates["claim"].isin(["C6", "C8"])], [*_trained, other_size])  # those only count
 _value, _low, _high = (_both[end].astype(float) for end in ("value", "low", "high"))
-_width = ((_high - _low) / 2)[_trained].mean(axis=1)
+_width = ((_high - _low) / 2).mean(axis=1)
 _centre = _value[_trained].mean(axis=1)
 _least, _most = _value[_trained].min(axis=1), _value[_trained].max(axis=1)
 _verdicts = _both["status"][_trained].nunique(axis=1)
@@ -327,25 +328,24 @@ report.say("trainings_other_verdict", int((_verdicts > 1).sum()))
 report.say("trainings_distance", float(((_most - _least) / _width).median()) if len(_both) else 0.0)
 report.say("size_outside", int(((_value[other_size] < _least) | (_value[other_size] > _most)).sum()))
 report.say("size_other_verdict", int((_both["status"].nunique(axis=1) > _verdicts).sum()))
-_labels = [
-    f"{claim} {estimate}" + (f", {where}" if estimate == "change of accuracy" else "")
-    for claim, where, estimate in _both.index
-]
+_labels = [f"{claim} {where if what == 'change of accuracy' else what}" for claim, where, what in _both.index]
 _fig, _ax = plt.subplots(figsize=(5.2, 1.6 + 0.27 * max(1, len(_both))))
 _ax.axvspan(-1, 1, color="0.93", lw=0)
 for _k, _name in enumerate([*_trained, other_size]):
     _look = {"color": "C1", "zorder": 1} if _name == other_size else {"color": "C0", "mfc": "none"}
-    _x = (_value[_name] - _centre) / _width.clip(lower=1e-9)
+    _x = ((_value[_name] - _centre) / _width).clip(-100, 100)
     _ax.plot(_x, range(len(_both)), drawing.MARKERS[_k], ms=6, label=_name, **_look)
 _ax.set_xscale("symlog", linthresh=2)
-_ax.set(xlabel="from the trainings' mean, in half widths of an interval", ylim=(len(_both) - 0.5, -0.5))
+_ax.set(xticks=(-50, -10, -2, 0, 2, 10, 50), xticklabels=("−50", "−10", "−2", "0", "2", "10", "50"), xlim=(-120, 120))
+_ax.set(xlabel="half widths of an interval", ylim=(len(_both) - 0.5, -0.5))
 _ax.set(yticks=range(len(_both)), yticklabels=_labels)
 drawing.legend_below(_fig, [_ax], ncols=1)
 report.figure(
     _fig,
     "trainings",
     "Estimates of several trainings of one recipe, and of another size: distance from the trainings' mean, in half widths of a 95 % interval "
-    "over pictures (their mean width; grey: one to either side). The axis is linear up to two and logarithmic beyond.",
+    "over pictures (the mean of the models'; grey: one to either side). Linear up to two, logarithmic beyond; what lies further than a hundred stands at a hundred. "
+    "C7 is the change of accuracy.",
     "Dot plot: one line an estimate, hollow marks for the trainings and a full one for the other size.",
     data=_value.reset_index().assign(width=_width.to_numpy()),
 )
@@ -362,6 +362,36 @@ report.table(
 # In the median estimate the trainings span {num}`trainings_distance:.1f` half widths. Of {num}`trainings_n:d` estimates, two trainings'
 # intervals have nothing in common in {num}`trainings_apart:d`; in {num}`trainings_other_verdict:d` the verdict is not the same in all. The default
 # model lies outside the range of the three in {num}`size_outside:d`, and adds a verdict to theirs in {num}`size_other_verdict:d`.
+#
+# The verdict that turns with the size is C2's. RID has parts, and {numref}`tab-parts-of-c2` shows which of them turn.
+
+# %% tags=["hide-input"]
+PARTS = {"delta_s": "ΔS", "delta_d_column": "ΔD, columns", "delta_d_row": "ΔD, rows", "rid": "RID"}
+_attention, _ffn = ({"module": module, "control": "none"} for module in ("attn", "ffn"))
+_lines = []
+for _name, _on in [(other_size, benchmark), (other_size, "mini-mmmu"), *((name, benchmark) for name in _trained)]:
+    _rows = shelf.get("residual", _name, _on)
+    if _rows is None:
+        continue
+    _parts = {label: stats.contrast(_rows, part, _ffn, _attention) for part, label in PARTS.items()}
+    _told = {label: f"{e.value:+.4f} [{e.low:+.4f}, {e.high:+.4f}]" for label, e in _parts.items()}
+    _about = {
+        "model": _name,
+        "benchmark": _on,
+        "tokens": int(_rows["tokens"].median()),
+        "dimensions": CARDS[_name].hidden if _name in CARDS else "?",
+    }
+    _lines.append(_about | _told)
+    report.say(_re.sub(r"\W", "_", f"c2_{_name}_{_on}"), _parts["RID"])
+report.table(
+    pd.DataFrame(_lines),
+    "parts-of-c2",
+    "The FFN's RID minus attention's and what it is made of, means over layers with 95 % intervals over pictures; tokens of the median prompt, and "
+    "dimensions of the stream.",
+)
+
+# %% [markdown]
+# RESULT
 
 # %% [markdown]
 # ## What could fool us

@@ -8,8 +8,8 @@
 # # Which verdicts flip?
 #
 # Every verdict in this book stands on choices that nobody had to make that way: which singular values count, in which unit, with
-# which numbers a computer calculates, how a question is put and an answer read. The papers name few of theirs. This chapter makes each choice
-# differently, one at a time, and asks of each verdict: does it flip?
+# which numbers a computer calculates, how a question is put and an answer read, which of many possible weights a training found. The papers name few of theirs. This
+# chapter makes each choice differently, one at a time, and asks of each verdict: does it flip?
 #
 # :::{margin}
 # **To flip**: a verdict flips when another choice gives another one of *holds*, *does not hold*, *opposite* and *not measurable*.
@@ -183,6 +183,15 @@ if model == "mini-llava-1.5":  # has none of its own
     }
 for _choice, _rows in massive.items():
     choose("massive activations", _choice, of_stream(_rows))
+
+WEIGHTS = {"a quarter of the size": "", "that, trained again": "-s1", "and once more": "-s2"}
+if model == "mini-llava-1.5":  # the recipe of which there are several trainings is the smaller one's
+    for _choice, _end in WEIGHTS.items():
+        _of = f"{model}-xs{_end}"
+        _before = {name: answers(name, of=_of) for name in names}
+        _runs = {name: [answers(name, "visual", of=_of, run=seed + s) for s in range(seeds)] for name in names}
+        _text = answers(sums, "text", of=_of) if sums else None
+        choose("other weights", _choice, of_stream(stream(of=_of, n=many)) | of_answers(_before, _runs, _text))
 
 _usual = OWN.usual_dtype if OWN.dtype == "auto" else OWN.dtype
 computed = {}  # choice -> (residual rows, untouched answers)
@@ -704,7 +713,8 @@ for _n in (10, 25):
 # - **Marks are coarse.** A verdict can stay while the number doubles, and flip while it hardly moves: read the intervals in
 #   {numref}`tab-flipped`.
 # - **Small samples where metrics are measured again.** The rows of {numref}`fig-items` say what so few items can tell.
-# - **One small model.** Which choice matters may differ in a large one; what can be taken over is the list.
+# - **One small model.** Which choice matters may differ in a large one; what can be taken over is the list. With other weights of nearly the same recipe
+#   some verdicts are others already.
 
 # %% [markdown]
 # ## Exercises
