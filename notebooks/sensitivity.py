@@ -396,8 +396,8 @@ report.table(
 
 # %% [markdown]
 # {num}`n_choices:d` choices in {num}`n_families:d` families, {num}`n_verdicts:d` verdicts, of which {num}`n_flipped:d` flip
-# ({numref}`tab-flips`, {numref}`tab-flipped`). What noise is, how numbers are computed and how answers are read flip nothing. Which directions count, and massive
-# activations, decide C2; the first layer and the prompt decide C3; and where the model can answer at all, no choice saves C7. The rest of the chapter takes the
+# ({numref}`tab-flips`, {numref}`tab-flipped`). What noise is, how numbers are computed and how answers are read flip nothing. Which directions count, massive
+# activations and the width of the model decide C2; the first layer and the prompt decide C3; another training is enough to turn C5; and where the model can answer at all, no choice saves C7. The rest of the chapter takes the
 # families one by one: by how much the numbers move, and why.
 #
 # ## Which directions count
