@@ -258,7 +258,7 @@ for _k, _label in enumerate(RUNS):
 for _name, _y in ((name, y) for (name, of), y in _at.items() if of is None):
     _ax.axhspan(_y - 0.5, _y + 0.5, color="0.93", lw=0)
     if not forest.loc[forest["benchmark"] == _name, "measurable"].any():
-        _ax.text(-1.0, _y, "not measurable: no model is above chance", va="center", color="0.3")
+        _ax.text(-1.0, _y, "no model is above chance", va="center", color="0.3", in_layout=False)
 _ax.set(ylim=(len(_lines) - 0.5, -0.5), xlim=(-1.02, 0.1), xlabel="change of accuracy", yticks=range(len(_lines)))
 _ax.set_yticklabels([name if of is None else of.removeprefix("mini-") for name, of in _lines])
 for _text, (_name, _of) in zip(_ax.get_yticklabels(), _lines, strict=True):
