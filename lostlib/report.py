@@ -188,9 +188,18 @@ def table(
         links = f"\n\n{_downloads(label, ['csv'])}"
     markdown = f"{_csv_table(text, caption, label, look)}{links}"
     heading = f"<table border='1'><caption>{html.escape(f'Table “{name}”: {plain(caption)}')}</caption>"
-    rows = text.to_html(index=False, escape=True).split(">", 1)[1]
-    brief = text.to_string(index=False, max_rows=30)  # where there is no HTML
-    _show({"text/plain": brief, "text/html": heading + rows, BOOK: {"markdown": markdown}})
+    rows = _html(text).split(">", 1)[1]
+    _show({"text/plain": _brief(text), "text/html": heading + rows, BOOK: {"markdown": markdown}})
+
+
+def _brief(df: pd.DataFrame) -> str:
+    """For where there is no HTML."""
+    return df.to_string(index=False, max_rows=30)
+
+
+def _html(df: pd.DataFrame) -> str:
+    """Escaped, and without pandas' indentation."""
+    return re.sub(r"\n +", "\n", df.to_html(index=False))
 
 
 def _saved(fig: Figure, kind: str) -> bytes:
@@ -323,7 +332,7 @@ def provenance(tables: Iterable[Mapping[str, Any]]) -> None:
     given = "".join(f" -p {name} {shlex.quote(str(value))}" for name, value in parameters.CURRENT.items())
     command = f"papermill notebooks/{chapter}.ipynb out.ipynb{given}"
     intro = "Tables that this chapter stands on:" if rows else "This chapter reads no table."
-    words, page, myst = (df.to_string(index=False), df.to_html(index=False), _csv_table(df)) if rows else ("", "", "")
+    words, page, myst = (_brief(df), _html(df), _csv_table(df)) if rows else ("", "", "")
     folded = f":::{{dropdown}} {intro}\n{myst}\n\nAll tables, with the commands that make them: {{ref}}`tables`.\n:::"
     _show(
         {

@@ -336,7 +336,9 @@ for _k, _name in enumerate([*_trained, other_size]):
     _x = ((_value[_name] - _centre) / _width).clip(-100, 100)
     _ax.plot(_x, range(len(_both)), drawing.MARKERS[_k], ms=6, label=_name, **_look)
 _ax.set_xscale("symlog", linthresh=2)
-_ax.set(xticks=(-50, -10, -2, 0, 2, 10, 50), xticklabels=("−50", "−10", "−2", "0", "2", "10", "50"), xlim=(-120, 120))
+_ax.set(
+    xticks=(-100, -10, -2, 0, 2, 10, 100), xticklabels=("−100", "−10", "−2", "0", "2", "10", "100"), xlim=(-130, 130)
+)
 _ax.set(xlabel="half widths of an interval", ylim=(len(_both) - 0.5, -0.5))
 _ax.set(yticks=range(len(_both)), yticklabels=_labels)
 drawing.legend_below(_fig, [_ax], ncols=1)
