@@ -99,7 +99,7 @@ READINGS: dict[str, Reading] = {
     "always-zero": Reading(
         ("delta_s", "delta_d_column", "delta_d_row"), "delta_d_row",
         "With more independent tokens than dimensions every direction is taken: nothing can be new in the row space. "
-        "In the mini model it is the other way round. Numbers of models with different S and H do not compare.",
+        "In mini-llava-1.5 it is the other way round. Numbers of models with different S and H do not compare.",
         "Which of the two projectors is the identity when the rows of X span the whole hidden space?",
     ),
     "no-cost-from-layer": Reading(
