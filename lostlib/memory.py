@@ -9,8 +9,8 @@ import sys
 def keep_memory() -> None:
     """Have glibc keep freed memory: else the kernel hands out and zeroes large tensors anew in each step.
 
-    That takes half of the time of a training, and three quarters where an intervention draws many random numbers. For
-    the whole process, which then does not shrink again; other C libraries are left alone.
+    That takes half of the time of a training, and of answering under noise (`bench/answering.py`). For the whole
+    process, which then does not shrink again; other C libraries are left alone.
     """
     libc = ctypes.util.find_library("c") if sys.platform == "linux" else None
     mallopt = getattr(ctypes.CDLL(libc), "mallopt", None) if libc else None  # other C libraries have none
