@@ -31,7 +31,6 @@ from lostlib.loops import check_count
 from lostlib.models import LostModel
 
 SHARD = 4  # batches a file
-LOGPROB_STEPS = 1024  # of a unit: finer than what repeats between machines, coarse enough to compress
 GIVE_UP = 8  # items that fail before any is answered: then it is not the items' fault
 
 
@@ -113,8 +112,7 @@ def answers(
     pandas.DataFrame
         One row an item, in the benchmark's order: item, cluster, group (the benchmark's category), gold, raw (what the
         model said), parsed (null where nothing can be read), correct, logprob (natural logarithm of the probability of
-        the answer, its end included, to a thousandth), prompt_tokens, answer_tokens, error (null, or why the item
-        could not be asked).
+        the answer, its end included), prompt_tokens, answer_tokens, error (null, or why the item could not be asked).
     """
     asking = _Asking.of(benchmark, intervention, batch_size, max_new_tokens)
     said = pd.concat(asking.ask(model, seed, work), ignore_index=True).set_index("item")
@@ -229,7 +227,7 @@ def _table(benchmark: Benchmark, said: pd.DataFrame) -> pd.DataFrame:
             "raw": said["raw"],
             "parsed": pd.Series([mark.parsed for mark in marks], dtype="str"),
             "correct": [mark.right for mark in marks],
-            "logprob": ((said["logprob"] * LOGPROB_STEPS).round() / LOGPROB_STEPS).astype("float32"),
+            "logprob": said["logprob"].astype("float32"),
             "prompt_tokens": said["prompt_tokens"].astype("int32"),
             "answer_tokens": said["answer_tokens"].astype("int32"),
             "error": said["error"],

@@ -30,6 +30,9 @@ from lostlib.names import nearest
 
 EXPERIMENTS = ("answers", "residual", "attention", "maps", "sinks", "heads", "sinkmaps", "nulls", "spans", "probes")
 META = b"lostlib"  # the manifest's place in the Parquet file
+STEPS = {
+    "logprob": 1024
+}  # columns held in parts of a unit: finer than what repeats between machines, coarse enough to compress
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,9 @@ def rounded(frame: pd.DataFrame) -> pd.DataFrame:
 def _held(frame: pd.DataFrame) -> pd.DataFrame:
     """Floats as float32 whose last seven bits are zero, which compress: the sixth digit differs between machines."""
     held = _floats(frame, "float32")
+    for known, steps in STEPS.items():
+        if known in held:
+            held[known] = held[known].mul(steps).round().div(steps)
     for name in held.select_dtypes("float32"):
         bits = held[name].to_numpy().view(np.uint32)
         held[name] = ((bits + np.uint32(0x40)) & np.uint32(0xFFFFFF80)).view(np.float32)

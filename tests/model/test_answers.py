@@ -86,8 +86,8 @@ def benchmark() -> lostlib.benchmarks.Benchmark:
     return lostlib.load_benchmark("mini-mathvista", n=40)
 
 
-def same(left: pd.DataFrame, right: pd.DataFrame, places: float = 1.1e-3) -> None:
-    """Row for row; the logarithms within a step of their rounding."""
+def same(left: pd.DataFrame, right: pd.DataFrame, places: float = 1e-4) -> None:
+    """Row for row; the logarithms within rounding."""
     close = ["logprob"]
     pd.testing.assert_frame_equal(left.drop(columns=close), right.drop(columns=close))
     np.testing.assert_allclose(left[close], right[close], atol=places)
