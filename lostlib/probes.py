@@ -114,7 +114,7 @@ def probe_rows(model: LostModel, items: Sequence[Item], scenes: int = 3000, batc
     model : LostModel
         With one visual token for each patch of the mini world's pictures.
     items : sequence of Item
-        Of mini-pope, mini-realworldqa or mini-mathvista; others, and sums, have no rows.
+        Of mini-pope, mini-realworldqa or mini-mathvista; others, sums and charts have no rows.
     scenes : int
         To fit to, from the split that models are trained on, in a stream of their own.
 

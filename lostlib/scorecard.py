@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -55,15 +55,14 @@ class Shelf:
     @property
     def models(self) -> list[str]:
         """Models with tables of answers, residual metrics or sinks, in the order of `lostlib.zoo`; see `_plain`."""
-        found = {key.model for _, key in self.held.values() if key.experiment in ("answers", "residual", "sinks")}
-        found = _plain(found)
+        kinds = ("answers", "residual", "sinks")
+        found = _plain({key.model for _, key in self.held.values() if key.experiment in kinds})
         return [name for name in CARDS if name in found] + sorted(found - set(CARDS))
 
     def benchmarks(self, experiment: str, model: str) -> list[str]:
-        """Benchmarks on which a model was measured, variants too, in their usual order; see `_plain`."""
+        """Benchmarks on which a model was measured, in their usual order; see `_plain`."""
         found = {key.benchmark for _, key in self.held.values() if (key.experiment, key.model) == (experiment, model)}
-        found = _plain(found, lambda name: str(benchmarks.Choice.parse(name)._replace(prompt="default", revision=None)))
-        return sorted(found, key=lambda name: (list(benchmarks.RULES).index(name.partition(":")[0]), name))
+        return sorted(_plain(found), key=lambda name: (list(benchmarks.RULES).index(name.partition(":")[0]), name))
 
     def get(
         self,
@@ -95,15 +94,13 @@ class Shelf:
         return [frame for frame in found if frame is not None]
 
 
-def _plain(found: set[str], bare: Callable[[str], str] = lambda name: name.partition(":")[0]) -> set[str]:
-    """Names without those that add options to another one that was measured: the same thing, asked differently.
-
-    `bare` takes the options off.
+def _plain(found: set[str]) -> set[str]:
+    """Names without those that add options to another one that was measured: the same thing, or a part, done otherwise.
 
     >>> sorted(_plain({"a", "a:dtype=float16", "b:max_pixels=9"}))
     ['a', 'b:max_pixels=9']
     """
-    return {name for name in found if (plain := bare(name)) == name or plain not in found}
+    return {name for name in found if (plain := name.partition(":")[0]) == name or plain not in found}
 
 
 def _weights(model: str) -> str:

@@ -45,7 +45,7 @@ n_items = 1000
 seed = 0
 device = "cpu"
 towers = "mini-llava-1.5+mini-llava-1.5-local+mini-llava-1.5-wide+mini-llava-1.5-broadcast"
-benchmarks = "mini-pope+mini-realworldqa+mini-mathvista"
+benchmarks = "mini-pope+mini-realworldqa+mini-mathvista:variant=scenes"
 seeds = 5
 
 # %% tags=["hide-input"]
@@ -91,7 +91,7 @@ from lostlib.benchmarks import chance
 # was trained on, one for each place of the picture. Chance is what the most frequent answer or a random option earns.
 
 # %% tags=["hide-input"]
-KIND = {"mini-pope": "whether", "mini-realworldqa": "where", "mini-mathvista": "how many"}
+KIND = {"mini-pope": "whether", "mini-realworldqa": "where", "mini-mathvista:variant=scenes": "how many"}
 COLOR = {"whether": "C0", "where": "C1", "how many": "C2"}
 _models, _names = towers.split("+"), benchmarks.split("+")
 _short = {name: name.removeprefix("mini-llava-1.5").strip("-") or "mixing" for name in _models}
@@ -124,7 +124,7 @@ def _answers(of, name, intervention="none", run_seed=0):
 
 def _guess(name):
     """What an answer without the picture earns: the benchmark's chance, or the most frequent number among counts."""
-    if name != "mini-mathvista":
+    if _kind(name) != "how many":
         return chance(name, n_items)
     rows = before[_models[0], name]
     return rows.loc[rows["picture"], "gold"].value_counts(normalize=True).iloc[0]
@@ -456,13 +456,13 @@ report.figure(
 # %% [markdown]
 # ## Questions that need no picture
 #
-# The other way to redundancy is a benchmark that hardly needs the picture. mini-mathvista holds sums beside counts; {numref}`fig-mixture`
+# The other way to redundancy is a benchmark that hardly needs the picture. The scenes of mini-mathvista have sums beside counts; {numref}`fig-mixture`
 # weighs the two so that a growing share of the questions can be answered without the image.
 
 # %% tags=["hide-input"]
 SHARES = np.linspace(0, 1, 11)
 _lines = []
-_mixed = "mini-mathvista"
+_mixed = "mini-mathvista:variant=scenes"
 for _of in _models if _mixed in _names else ():
     _was, _is = before[_of, _mixed], after[_of, _mixed, "gaussian"]
     _change, _cluster = (_is["correct"] - _was["correct"]).to_numpy(), _was["cluster"].to_numpy()

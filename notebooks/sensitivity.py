@@ -28,11 +28,10 @@ benchmark = "mini-pope"
 n_items = 1000
 seed = 0
 device = "cpu"
-benchmarks = "mini-pope+mini-realworldqa+mini-mathvista"
+benchmarks = "mini-pope+mini-realworldqa+mini-mathvista:variant=scenes"
 seeds = 5
 
 # %% tags=["hide-input"]
-import re as _re
 
 from lostlib import report
 from lostlib.parameters import BENCHMARKS
@@ -580,7 +579,7 @@ for _choice, (_rows, _untouched) in computed.items():
         moved.append(
             {"choice": _choice, "benchmark": _name, "answers": len(_frame), "changed": _changed, **_change._asdict()}
         )
-        _line[_name.removeprefix("mini-")] = f"{_changed} of {len(_frame)}"
+        _line[Choice.parse(_name).label] = f"{_changed} of {len(_frame)}"
     _lines.append(_line)
 moved = pd.DataFrame(moved)
 report.table(
@@ -620,8 +619,7 @@ for (_profile, _name), (_plain, _noise) in asked.items():
                 "unread": _base["parsed"].isna().mean(),
             }
         )
-        _key = _re.sub(r"[^a-z0-9]+", "_", f"{_name.removeprefix('mini-')}_{_prompt}".lower())
-        report.say(f"sens_asked_{_key}", _accuracy)
+        report.say(f"sens_asked_{Choice.parse(_name).slug}_{_prompt}", _accuracy)
     if _name == sums:
         report.say("sens_broken_change", stats.difference(_noise["correct"], _plain["correct"], _plain["cluster"]))
 report.table(
@@ -637,8 +635,8 @@ report.table(
 # {num}`sens_asked_pope_lmms:.3f:ci`. It now answers with a number, whatever it is asked, and so it does on mini-realworldqa
 # ({num}`sens_asked_realworldqa_ours:.3f:ci`, then {num}`sens_asked_realworldqa_vlmevalkit:.3f:ci`). C7 is then not measurable, as it should be.
 #
-# On mini-mathvista the same breakdown sets a trap. A number is what was asked for, so everything can be read; it is right now and then, so accuracy is
-# {num}`sens_asked_mathvista_lmms:.3f:ci` and not zero; and noise cannot take away what is not there: accuracy changes by {num}`sens_broken_change:+.3f:ci`. Seen alone, that
+# On the scenes of mini-mathvista the same breakdown sets a trap. A number is what was asked for, so everything can be read; it is right now and then, so accuracy is
+# {num}`sens_asked_mathvista_scenes_lmms:.3f:ci` and not zero; and noise cannot take away what is not there: accuracy changes by {num}`sens_broken_change:+.3f:ci`. Seen alone, that
 # change says that noise does no harm. The rule asks for a baseline that beats the commonest answer, and so this too is *not measurable*. Look at the baseline before you look at its change.
 #
 # The metrics see the prompt too. C3 and C5 flip although the question is the same: metrics are means over tokens, and several of the tokens are now one unknown word.

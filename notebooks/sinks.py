@@ -62,7 +62,7 @@ n_items = 600
 seed = 0
 device = "cpu"
 compare = "mini-llava-1.5"
-benchmarks = "mini-pope+mini-realworldqa+mini-mathvista"
+benchmarks = "mini-pope+mini-realworldqa+mini-mathvista:variant=scenes"
 tau = "10%"
 p = 0.6
 rho = 0.5
@@ -100,7 +100,7 @@ import pandas as pd
 import seaborn as sns
 
 from lostlib import claims, drawing, results, stats, zoo
-from lostlib.benchmarks import load_benchmark
+from lostlib.benchmarks import Choice, load_benchmark
 
 # %% [markdown]
 # ## Minimal code
@@ -435,7 +435,7 @@ def _answers(name, intervention="none", run_seed=0, of=model, n=n_items):
 _on = list(dict.fromkeys((benchmark, *_names)))
 _bases = {name: _answers(name) for name in _on}
 _clear = [n for n in _on if not claims.at_chance(_bases[n], _chance[n])]
-_slug = {name: _re.sub(r"[^a-z0-9]+", "_", name.removeprefix("mini-").lower()) for name in _on}
+_slug = {name: Choice.parse(name).slug for name in _on}
 _n_others = min(n_items, 300)
 CUTS = {"sinks": ("sinks", ""), "as many random": ("random", ""), "the whole image": ("all_visual", "")}
 ZERO = {f"{label}, zero": (keys, ",flavour=zero") for label, (keys, _) in CUTS.items()}
@@ -485,10 +485,10 @@ report.verdict(
 
 # %% [markdown]
 # Cutting the sinks changes accuracy by {num}`cut_pope_sinks:+.3f:ci` on mini-pope, {num}`cut_realworldqa_sinks:+.3f:ci` on
-# mini-realworldqa and {num}`cut_mathvista_sinks:+.3f:ci` on mini-mathvista; cutting as many random visual tokens by
+# mini-realworldqa and {num}`cut_mathvista_scenes_sinks:+.3f:ci` on the scenes of mini-mathvista; cutting as many random visual tokens by
 # {num}`cut_pope_as_many_random:+.3f:ci`, {num}`cut_realworldqa_as_many_random:+.3f:ci` and
-# {num}`cut_mathvista_as_many_random:+.3f:ci`. The paired differences between the two are {num}`cut_pope_gap:+.3f:ci`,
-# {num}`cut_realworldqa_gap:+.3f:ci` and {num}`cut_mathvista_gap:+.3f:ci`. That the knife cuts is seen where the whole image goes:
+# {num}`cut_mathvista_scenes_as_many_random:+.3f:ci`. The paired differences between the two are {num}`cut_pope_gap:+.3f:ci`,
+# {num}`cut_realworldqa_gap:+.3f:ci` and {num}`cut_mathvista_scenes_gap:+.3f:ci`. That the knife cuts is seen where the whole image goes:
 # {num}`cut_pope_the_whole_image:+.3f:ci` on mini-pope. So {num}`mass_sinks:.2f:ci` of the text's attention can be taken off its
 # targets with no loss that these intervals could show; but so can what as many random patches get, and the contrast on which the
 # paper's argument rests is missing.
@@ -617,7 +617,7 @@ report.verdict(
 
 # %% [markdown]
 # At the paper's settings VAR changes the planted model's accuracy by {num}`var_pope:+.3f:ci` on mini-pope,
-# {num}`var_realworldqa:+.3f:ci` on mini-realworldqa and {num}`var_mathvista:+.3f:ci` on mini-mathvista. In the ordinary mini model, which has
+# {num}`var_realworldqa:+.3f:ci` on mini-realworldqa and {num}`var_mathvista_scenes:+.3f:ci` on the scenes of mini-mathvista. In the ordinary mini model, which has
 # no sinks, nothing can be moved, and its answers stay what they were ({numref}`tab-var`).
 #
 # ## The knobs

@@ -3,12 +3,14 @@
 import json
 
 from lostlib import paths
-from lostlib.benchmarks import NAMESAKES, VERSIONS, load_benchmark
+from lostlib.benchmarks import NAMESAKES, VERSIONS, load_benchmark, variants
 
 
 def main() -> None:
     """One digit an item; it takes a minute, because the pictures are made too."""
-    found = {name: (VERSIONS[name], "".join(str(i.guesses) for i in load_benchmark(name).items)) for name in NAMESAKES}
+    names = [(name, name) for name in NAMESAKES]
+    names += [(name, f"{name}:variant={one}") for name in NAMESAKES for one in variants(name)[1:]]
+    found = {text: (VERSIONS[name], "".join(str(i.guesses) for i in load_benchmark(text).items)) for name, text in names}
     with paths.replacing(paths.CHANCE) as partial:
         partial.write_text(json.dumps(found, indent=1) + "\n")
 

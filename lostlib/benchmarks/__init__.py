@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -53,7 +54,7 @@ HUB: dict[str, ModuleType] = {
 }
 NAMESAKES = {name: HUB[name.removeprefix("mini-")] for name in mini.ROWS}
 RULES = NAMESAKES | HUB
-VERSIONS = dict.fromkeys(RULES, "1")  # raised whenever an item, prompt or answer changes
+VERSIONS = dict.fromkeys(RULES, "1") | {"mini-mathvista": "2"}  # raised whenever an item, prompt or answer changes
 MINI_TOKENS = 8  # enough for every answer of the mini world
 
 __all__ = ["Benchmark", "Item", "load_benchmark"]
@@ -165,12 +166,12 @@ class Benchmark:
 def chance(name: str, n: int) -> float:
     """`Benchmark.chance` of the first n items; of a mini benchmark without making its pictures, from what is shipped.
 
-    `data/chance.json` has for each mini benchmark its version and, a digit an item, how many answers one can guess
-    among; `tools/chance.py` writes it.
+    `data/chance.json` has for each mini benchmark and variant its version and, a digit an item, how many answers one
+    can guess among; `tools/chance.py` writes it.
     """
     kept = json.loads(paths.CHANCE.read_text()) if paths.CHANCE.exists() else {}
     version, digits = kept.get(name, ("", ""))
-    if version != VERSIONS.get(name) or len(digits) < n:
+    if version != VERSIONS.get(name.partition(":")[0]) or len(digits) < n:
         return load_benchmark(name, n=n).chance
     return float(np.mean([1 / int(k) if int(k) else 0 for k in digits[:n]]))
 
@@ -206,6 +207,25 @@ class Choice(NamedTuple):
             raise ValueError(f"{text}: {name} is generated here, so it takes no revision")
         _check_variant(name, choice.variant)
         return choice
+
+    @property
+    def label(self) -> str:
+        """Its name beside those of other mini benchmarks, what is not usual in brackets.
+
+        >>> Choice.parse("mini-mathvista:variant=scenes").label
+        'mathvista (scenes)'
+        """
+        name, _, rest = str(self).removeprefix("mini-").partition(":")
+        return f"{name} ({', '.join(part.partition('=')[2] for part in rest.split(','))})" if rest else name
+
+    @property
+    def slug(self) -> str:
+        """The label in small letters, digits and single underscores, for names of figures that are told.
+
+        >>> Choice.parse("mini-mathvista:variant=scenes").slug
+        'mathvista_scenes'
+        """
+        return re.sub(r"[^a-z0-9]+", "_", self.label.lower()).strip("_")
 
     def __str__(self) -> str:
         named = {"prompt": self.prompt, "variant": self.variant, "revision": self.revision}
@@ -264,7 +284,7 @@ def load_benchmark(
 
     variant : str, optional
         3DSRBench: ``"circular"`` or ``"flip"``; HallusionBench: ``"image"`` or ``"all"``; mini-mathvista:
-        ``"scenes"`` (sums and counts) or ``"charts"`` (bars to read). The first by default.
+        ``"all"``, ``"scenes"`` (sums and counts) or ``"charts"`` (bars to read). The first by default.
 
     The others are for hub benchmarks:
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import count, islice
+from itertools import chain, count, islice
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,12 @@ from lostlib.miniworld.statements import CHART_EDITS, EDITS, SCENE_EDITS, Edit
 from lostlib.miniworld.topics import Case, case, chart_of, scene_of
 
 Row = dict[str, Any]
-CHARTS = "mini-mathvista:variant=charts"
+SCENES, CHARTS = "mini-mathvista:variant=scenes", "mini-mathvista:variant=charts"
 STREAMS = {  # every benchmark has scenes of its own
-    "mini-pope": 1, "mini-realworldqa": 2, "mini-mathvista": 3, "mini-3dsrbench": 4, "mini-mmmu": 5,
+    "mini-pope": 1, "mini-realworldqa": 2, SCENES: 3, "mini-3dsrbench": 4, "mini-mmmu": 5,
     "mini-vmcbench": 6, "mini-hallusionbench": 7, CHARTS: 8,
 }  # fmt: skip
-MATH_KINDS = ("arithmetic", "count", "count_plus")
+SCENE_KINDS = ("arithmetic", "count", "count_plus")
 BAR_KINDS = {  # kind -> MathVista's type of its answer
     "bar": "integer", "bar_difference": "integer", "bar_mean": "float", "bar_list": "list", "bar_choice": "text",
 }  # fmt: skip
@@ -102,9 +102,14 @@ def realworldqa_rows(seed: int) -> Iterator[Row]:
 
 
 def mathvista_rows(seed: int) -> Iterator[Row]:
+    """Sums, counts and bars: the rows of the two variants in turn."""
+    return chain.from_iterable(zip(scene_rows(seed), chart_rows(seed), strict=True))
+
+
+def scene_rows(seed: int) -> Iterator[Row]:
     """Sums without a picture's help, counts, and counts plus a number, in turn; all integers."""
-    for index, scene, rng in test_scenes("mini-mathvista", seed, least=1):
-        question = KINDS[MATH_KINDS[index % len(MATH_KINDS)]](scene, rng)
+    for index, scene, rng in test_scenes(SCENES, seed, least=1):
+        question = KINDS[SCENE_KINDS[index % len(SCENE_KINDS)]](scene, rng)
         assert question is not None  # these kinds admit every scene
         yield _math_row(f"{seed}-{index}", scene, question, "integer")
 
@@ -244,7 +249,7 @@ ROWS: dict[str, Callable[[int], Iterator[Row]]] = {
 
 
 VARIANTS: dict[str, dict[str, Callable[[int], Iterator[Row]]]] = {  # the first is meant when none is named
-    "mini-mathvista": {"scenes": mathvista_rows, "charts": chart_rows}
+    "mini-mathvista": {"all": mathvista_rows, "scenes": scene_rows, "charts": chart_rows}
 }
 
 

@@ -9,10 +9,10 @@ import torch
 
 import lostlib
 from lostlib import probes
-from lostlib.benchmarks.mini import STREAMS
+from lostlib.benchmarks.mini import SCENES, STREAMS
 from lostlib.miniworld.scenes import TOKENS, generator, sample_scene
 
-LEAST = {"mini-pope": 3, "mini-realworldqa": 2, "mini-mathvista": 1}
+LEAST = {"mini-pope": 3, "mini-realworldqa": 2, SCENES: 1}
 
 
 @pytest.mark.parametrize("name", LEAST)
@@ -56,11 +56,13 @@ def test_rows_of_a_shipped_model() -> None:
     assert 0.35 < rows[~rows["relevant"] & (rows["token"] >= 0)]["right"].mean() < 0.65  # the others hardly know
 
 
-def test_sums_alone_and_tokens_that_are_no_patches_are_refused(tmp_path) -> None:
+def test_sums_and_bars_alone_and_tokens_that_are_no_patches_are_refused(tmp_path) -> None:
     mini = lostlib.load_model("mini-llava-1.5")
-    sums = [item for item in lostlib.load_benchmark("mini-mathvista", n=9).items if item.prompt.startswith("What is")]
+    items = lostlib.load_benchmark("mini-mathvista", n=30).items
+    unknown = [item for item in items if item.meta["task"] == "arithmetic" or item.meta["task"].startswith("bar")]
+    assert len(unknown) == 20
     with pytest.raises(ValueError, match="no item asks"):
-        lostlib.probe_rows(mini, sums)
+        lostlib.probe_rows(mini, unknown)
     other = lostlib.load_model(tiny.make("llava", tmp_path / "tiny"))
     with pytest.raises(ValueError, match="one visual token for each of 64"):
         lostlib.probe_rows(other, lostlib.load_benchmark("mini-pope", n=2).items, scenes=20)

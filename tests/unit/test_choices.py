@@ -23,7 +23,8 @@ def test_a_plain_name_stays_plain(name: str) -> None:
         ("mini-pope:prompt=lmms", "mini-pope:prompt=lmms"),
         ("mini-pope:prompt=default", "mini-pope"),
         ("mini-mathvista:variant=charts", "mini-mathvista:variant=charts"),
-        ("mini-mathvista:variant=scenes", "mini-mathvista"),
+        ("mini-mathvista:variant=scenes", "mini-mathvista:variant=scenes"),
+        ("mini-mathvista:variant=all", "mini-mathvista"),
     ],
 )
 def test_the_canonical_form(text: str, canonical: str) -> None:

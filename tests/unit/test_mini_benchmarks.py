@@ -16,8 +16,8 @@ from lostlib.miniworld.conversations import finished
 from lostlib.miniworld.scenes import COLORS, SHAPES, generator
 from lostlib.miniworld.topics import TOPIC_OF, case
 
-NAMES = [*benchmarks.NAMESAKES, mini.CHARTS]
-LATER = [name for name in NAMES if name not in ("mini-pope", "mini-realworldqa", "mini-mathvista")]
+NAMES = [*benchmarks.NAMESAKES, mini.SCENES, mini.CHARTS]
+LATER = [n for n in NAMES if n not in ("mini-pope", "mini-realworldqa", "mini-mathvista", mini.SCENES)]
 
 
 @cache
@@ -204,8 +204,7 @@ def test_mathvista_reads_charts_with_every_type_of_answer() -> None:
     assert Counter(item.meta["task"] for item in made.items) == dict.fromkeys(types, 200)
     assert {item.meta["task"]: item.meta["answer_type"] for item in made.items} == types
     assert {item.kind for item in made.items} == {"number", "list", "mcq"}
-    assert made.version == "1+charts"
-    assert not {item.uid for item in made.items} & {item.uid for item in thousand("mini-mathvista").items}
+    assert made.version == "2+charts"
     (half,) = {item.meta["precision"] for item in made.items if item.meta["answer_type"] == "float"}
     assert half == "1"
     means = [item for item in made.items if item.meta["task"] == "bar_mean"]
@@ -215,12 +214,28 @@ def test_mathvista_reads_charts_with_every_type_of_answer() -> None:
     assert made.score(lists, [item.answer.replace(" ", "") for item in lists])["accuracy"].value == 1
 
 
+def test_mathvista_asks_sums_counts_and_bars_in_turn() -> None:
+    made, scenes, charts = (thousand(name) for name in ("mini-mathvista", mini.SCENES, mini.CHARTS))
+    assert made.version == "2"
+    assert [item.uid for item in made.items[::2]] == [item.uid for item in scenes.items[:500]]
+    assert [item.uid for item in made.items[1::2]] == [item.uid for item in charts.items[:500]]
+    assert len({item.uid for item in made.items}) == len(made.items)
+    tasks = Counter(item.meta["task"] for item in made.items)
+    assert set(tasks) == {*mini.SCENE_KINDS, *mini.BAR_KINDS}
+    assert min(tasks.values()) >= 100
+    assert {item.meta["answer_type"] for item in made.items} == {"integer", "float", "list", "text"}
+    sums = [item for item in scenes.items if item.meta["task"] == "arithmetic"]
+    assert all(item.prompt.startswith("What is") for item in sums)
+    assert len(sums) == 334
+    assert {item.meta["answer_type"] for item in scenes.items} == {"integer"}
+
+
 @pytest.mark.parametrize("profile", ["lmms", "vlmevalkit"])
 @pytest.mark.parametrize("name", benchmarks.NAMESAKES)
 def test_other_prompts_change_the_words_alone(name: str, profile: str) -> None:
     plain = lostlib.load_benchmark(name, n=6)
     made = lostlib.load_benchmark(f"{name}:prompt={profile}", n=6, family="llava")
-    assert made.version == f"1+{profile}+llava"
+    assert made.version == f"{benchmarks.VERSIONS[name]}+{profile}+llava"
     for item, other in zip(plain.items, made.items, strict=True):
         assert replace(other, prompt="", images=()) == replace(item, prompt="", images=())
 
