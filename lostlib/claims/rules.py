@@ -156,13 +156,18 @@ def sinks_are_idle(
     """C11 on one benchmark: the untouched model, sinks cut, and as many random visual tokens cut (one run a seed)."""
     if problem := at_chance(before, chance):
         return _verdict("C11", UNMEASURABLE, (), problem, benchmark)
-    pope = benchmark.endswith("pope")
-    figures = [figure(f"mask_pope_{kind}", "mask_pope_original", 100) if pope else None for kind in ("sinks", "random")]
-    sinks = replace(change(f"{benchmark}, sinks cut", [cut], before, figures[0], expected=-1), p=math.nan)
-    random = change(f"{benchmark}, random cut", others, before, figures[1], expected=-1)
-    holds = sinks.value.low > -MARGIN and random.value.high < 0
-    reverse = random.value.low > -MARGIN and sinks.value.high < 0
-    return _verdict("C11", HOLDS if holds else OPPOSITE if reverse else NOT, (sinks, random), benchmark=benchmark)
+    pairs = (("sinks", "original"), ("random", "original"), ("random", "sinks"))
+    printed = [
+        figure(f"mask_pope_{one}", f"mask_pope_{other}", 100) if benchmark.endswith("pope") else None
+        for one, other in pairs
+    ]
+    sinks = replace(change(f"{benchmark}, sinks cut", [cut], before, printed[0], expected=-1), p=math.nan)
+    random = change(f"{benchmark}, random cut", others, before, printed[1], expected=-1)
+    more = change(f"{benchmark}, random minus sinks", others, cut, printed[2], expected=-1)
+    holds = sinks.value.low > -MARGIN and random.value.high < 0 and more.value.high < 0
+    reverse = random.value.low > -MARGIN and sinks.value.high < 0 and more.value.low > 0
+    status = HOLDS if holds else OPPOSITE if reverse else NOT
+    return _verdict("C11", status, (sinks, random, more), benchmark=benchmark)
 
 
 def var_helps(before: pd.DataFrame, after: pd.DataFrame, chance: float, benchmark: str) -> Verdict:

@@ -179,6 +179,10 @@ def test_cutting_sinks():
     assert cut(answers(0.9), answers(0.9), [answers(0.6)], 0.5, "mini-pope").status == HOLDS
     assert cut(answers(0.9), answers(0.6), [answers(0.9)], 0.5, "mini-pope").status == OPPOSITE
     assert cut(answers(0.9), answers(0.9), [answers(0.9)], 0.5, "mini-pope").status == NOT
+    many = answers(0.9, n=2000)
+    lower = many.assign(correct=many["correct"] & (many.index % 200 > 0))
+    assert cut(many, lower, [lower], 0.5, "mini-pope").status == NOT  # a small loss that is certain, the same of both
+    assert cut(many, many, [lower], 0.5, "mini-pope").status == HOLDS
 
 
 @pytest.mark.parametrize(("after", "status"), [(0.99, HOLDS), (0.9, NOT), (0.8, OPPOSITE)])
