@@ -427,7 +427,7 @@ LOOKS = {"relevant": "on the relevant patches", "expected": "if spread evenly", 
 _fig, _axes = plt.subplots(1, len(_names), figsize=(5.2, 3.2), sharey=True, squeeze=False)
 for _ax, _name in zip(_axes[0], _names, strict=True):
     drawing.curves(_ax, looks[looks["benchmark"] == _name], "layer", "value", LOOKS)
-    _ax.set(title=_name, xlabel="layer", ylim=(0, None))
+    _ax.set(title=Choice.parse(_name).label, xlabel="layer", ylim=(0, None))
 _axes[0][0].set_ylabel("attention mass")
 drawing.legend_below(_fig, _axes[0], ncols=2)
 report.figure(
@@ -519,7 +519,7 @@ for _ax, _name in zip(_axes[0], _names, strict=True):
         "value",
     )
     _ax.axhline(0, color="black", lw=0.8)
-    _ax.set(title=_name, xlabel="layer")
+    _ax.set(title=Choice.parse(_name).label, xlabel="layer")
 _axes[0][0].set_ylabel("change of accuracy")
 drawing.legend_below(_fig, _axes[0], ncols=2)
 report.figure(

@@ -392,6 +392,7 @@ report.table(
     ],
     "flipped",
     "Each verdict that flips, with all its estimates and 95 % intervals.",
+    look="lost-told",
 )
 
 # %% [markdown]
