@@ -332,7 +332,7 @@ else:
     _least, _most, _centre = _value.min(axis=1), _value.max(axis=1), _value.mean(axis=1)
     _cells = _both["status"].groupby(level=["claim", "benchmark"]).first()
     report.say("trainings_n", len(_both))
-    report.say("trainings_distance", float(((_most - _least) / _width).median()))
+    report.say("trainings_distance", float(((_most - _least) / _width).fillna(0).median()))
     report.say("trainings_apart", int((_low.max(axis=1) > _high.min(axis=1)).sum()))
     report.say("trainings_cells", len(_cells))
     report.say("trainings_other_verdict", int((_cells.nunique(axis=1) > 1).sum()))
@@ -340,18 +340,20 @@ else:
     report.say("size_outside", int(((_other < _least) | (_other > _most)).sum()))
     _often = _both.index.droplevel("benchmark").duplicated(keep=False)
     _labels = [
-        f"{claim} {where if what == 'change of accuracy' else f'{what}, {where}' if many else what}"
+        f"{claim} {where if what == 'change of accuracy' else f'{what}, {where}' if many else what}".replace("mini-", "")
         for (claim, where, what), many in zip(_both.index, _often, strict=True)
     ]
     _fig, _ax = plt.subplots(figsize=(5.2, 1.6 + 0.27 * len(_both)))
     _ax.axvspan(-1, 1, color="0.93", lw=0)
     for _k, _name in enumerate([*_trained, other_size]):
         _look = {"color": "C1", "zorder": 1} if _name == other_size else {"color": "C0", "mfc": "none"}
-        _x = (((_other if _name == other_size else _value[_name]) - _centre) / _width).clip(-100, 100)
+        _off = (_other if _name == other_size else _value[_name]) - _centre
+        _x = (_off / _width).where(_off != 0, 0).clip(-100, 100)  # all the same: no distance, however narrow the interval
         _ax.plot(_x, range(len(_both)), drawing.MARKERS[_k], ms=6, label=_name, **_look)
-    _ticks = (-100, -10, -2, 0, 2, 10, 100)
+    _ticks = (-100, -10, 0, 10, 100)
     _ax.set_xscale("symlog", linthresh=2)
     _ax.set(xticks=_ticks, xticklabels=[f"{tick}".replace("-", "−") for tick in _ticks], xlim=(-130, 130))
+    _ax.tick_params(axis="x", labelsize="small")
     _ax.set(xlabel="half widths of an interval", ylim=(len(_both) - 0.5, -0.5))
     _ax.set(yticks=range(len(_both)), yticklabels=_labels)
     drawing.legend_below(_fig, [_ax], ncols=1)
