@@ -313,8 +313,14 @@ def _verdict_html(record: Mapping[str, str], rows: Sequence[tuple[str, str]], no
 def _verdict_myst(record: Mapping[str, str], rows: Sequence[tuple[str, str]], note: str) -> str:
     title = f"{escape(record['claim'])} {MARKS[record['status']]} {record['status']}"
     options = f":class: lost-verdict lost-{record['status'].replace(' ', '-')}\n:name: {record['label']}\n"
-    lines = "\n".join(f"- {a}: {escape(b)}" for a, b in rows)
+    lines = "\n".join(f"- {a}: {_listed(b)}" for a, b in rows)
     return f":::{{admonition}} {title}\n{options}\n{escape(record['text'])}\n\n{lines}\n\n{note}\n:::"
+
+
+def _listed(text: str) -> str:
+    """As MyST; of three or more statements between semicolons, each has its line."""
+    parts = [escape(part) for part in text.split("; ")]
+    return "; ".join(parts) if len(parts) < 3 else "".join(f"\n  - {part}" for part in parts)
 
 
 def _in_words(value: object) -> str:

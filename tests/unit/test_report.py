@@ -192,6 +192,15 @@ def test_a_verdict_says_what_it_compares(shown):
     assert shown[0][VERDICT]["label"] == "verdict-a1"
 
 
+def test_many_estimates_of_a_verdict_have_a_line_each(shown):
+    for told in ("a 1; b 2", "a 1; b 2; c <3>"):
+        report.verdict("A1: More", 1, told, "holds")
+    short, long = (one[report.BOOK]["markdown"] for one in shown)
+    assert "- Measured here: a 1; b 2\n" in short
+    assert "- Measured here: \n  - a 1\n  - b 2\n  - c " in long
+    assert "<3>" not in long
+
+
 @pytest.mark.parametrize(("claim", "status"), [("A1: x", "maybe"), ("no key", "holds"), (": x", "holds")])
 def test_a_verdict_is_well_formed(shown, claim, status):
     with pytest.raises(ValueError, match=r"status|claim"):
