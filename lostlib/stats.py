@@ -6,6 +6,7 @@ cluster enters as its two sums, and resampling clusters keeps questions about on
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -106,7 +107,7 @@ def combined(
 
     A part is a ratio: numerators, denominators and clusters of its entries. Weights 1/K give the mean of K ratios (the
     mean F1 of POPE's categories), weights 1 and -1 a paired difference of two (the F1 of two runs over the same items).
-    A ratio with nothing to divide by counts as 0 in a resample, and makes the value nan when it is so in the data.
+    A resample in which a ratio has nothing to divide by is left out; when it is so in the data, the value is nan.
 
     >>> combined([([1, 1], [1, 1], ["a", "b"]), ([1, 0], [1, 1], ["a", "b"])], [1, -1]).value
     0.5
@@ -123,7 +124,7 @@ def combined(
     def statistic(*data: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
         totals = [values.sum(axis) for values in data]
         shares = [
-            np.divide(top, bottom, out=np.zeros_like(top, dtype=np.float64), where=bottom != 0)
+            np.divide(top, bottom, out=np.full_like(top, np.nan, dtype=np.float64), where=bottom != 0)
             for top, bottom in zip(totals[::2], totals[1::2], strict=True)
         ]
         return np.tensordot(np.asarray(weights, dtype=np.float64), np.stack(shares), axes=1)
@@ -208,16 +209,19 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
 
 def _interval(data: tuple, statistic: object, seed: int) -> tuple[float, float]:
-    found = scipy_stats.bootstrap(
-        data,
-        statistic,
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(found.low), float(found.high)
+    """Percentiles of the statistic's resamples, without those in which it is nan, of which scipy would warn."""
+    with warnings.catch_warnings(action="ignore", category=scipy_stats.DegenerateDataWarning):
+        drawn = scipy_stats.bootstrap(
+            data,
+            statistic,
+            paired=True,
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        ).bootstrap_distribution
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def summary(frame: pd.DataFrame, by: list[str], values: list[str] | str, seed: int = 0) -> pd.DataFrame:

@@ -340,15 +340,17 @@ else:
     report.say("size_outside", int(((_other < _least) | (_other > _most)).sum()))
     _often = _both.index.droplevel("benchmark").duplicated(keep=False)
     _labels = [
-        f"{claim} {where if what == 'change of accuracy' else f'{what}, {where}' if many else what}".replace("mini-", "")
-        for (claim, where, what), many in zip(_both.index, _often, strict=True)
+        f"{claim} {where if what == 'change of accuracy' else f'{what}, {where}' if many else what}"
+        for (claim, where, what), many in zip(
+            _both.rename(lambda name: name.removeprefix("mini-")).index, _often, strict=True
+        )
     ]
     _fig, _ax = plt.subplots(figsize=(5.2, 1.6 + 0.27 * len(_both)))
     _ax.axvspan(-1, 1, color="0.93", lw=0)
     for _k, _name in enumerate([*_trained, other_size]):
         _look = {"color": "C1", "zorder": 1} if _name == other_size else {"color": "C0", "mfc": "none"}
         _off = (_other if _name == other_size else _value[_name]) - _centre
-        _x = (_off / _width).where(_off != 0, 0).clip(-100, 100)  # all the same: no distance, however narrow the interval
+        _x = (_off / _width).where(_off != 0, 0).clip(-100, 100)  # where all agree the interval may have no width
         _ax.plot(_x, range(len(_both)), drawing.MARKERS[_k], ms=6, label=_name, **_look)
     _ticks = (-100, -10, 0, 10, 100)
     _ax.set_xscale("symlog", linthresh=2)

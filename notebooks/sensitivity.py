@@ -32,7 +32,6 @@ benchmarks = "mini-pope+mini-realworldqa+mini-mathvista:variant=scenes"
 seeds = 5
 
 # %% tags=["hide-input"]
-
 from lostlib import report
 from lostlib.parameters import BENCHMARKS
 

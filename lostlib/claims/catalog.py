@@ -125,8 +125,8 @@ CLAIMS: dict[str, Claim] = {
         "Cutting the attention to visual sinks does no harm, cutting random visual tokens does",
         "POPE F1 {mask_pope_original:g}, sinks cut {mask_pope_sinks:g}, random cut {mask_pope_random:g} (percent, read "
         "off bars)",
-        "Holds when cutting sinks certainly costs less than two points of accuracy, and cutting random tokens certainly "
-        "costs some and more than cutting sinks; opposite when it is the other way round." + _ALL,
+        "Holds when cutting sinks certainly costs less than two points of accuracy and cutting random tokens certainly "
+        "costs some, and more than cutting sinks; opposite when it is the other way round." + _ALL,
         "ch-sinks",
     ),
     "C12": Claim(

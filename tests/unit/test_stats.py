@@ -93,6 +93,16 @@ def test_combined_is_the_mean_of_ratios_and_a_paired_difference() -> None:
     assert tuple(both) == pytest.approx(tuple(stats.difference(said, true, clusters)))
 
 
+def test_combined_leaves_out_resamples_that_lack_a_part() -> None:
+    """Two parts of two pictures each: one resample in eight shows pictures of one part only."""
+    half = [([1, 0], [2, 2], [f"{part}0", f"{part}1"]) for part in "ab"]
+    found = stats.combined(half, [0.5, 0.5])
+    assert found.value == 0.25
+    whole = stats.combined([([2, 2], [2, 2], clusters) for _, _, clusters in half], [0.5, 0.5])
+    assert whole == (1, 1, 1)
+    assert (found.low, found.high) == (0, 0.5)
+
+
 def test_combined_draws_clusters_together() -> None:
     """An independent bootstrap written out: draw clusters, take every part's entries of them, form the ratios."""
     rng = np.random.default_rng(4)
