@@ -73,6 +73,16 @@ def test_wrong_parameters_stop_the_run(words: tuple[str, str], message: str, tmp
     assert message in done.stderr
 
 
+def test_regimes_of_another_tower_on_all_of_mathvista(tmp_path: Path) -> None:
+    """Names with digits and dashes, sums and bars among the questions, and no question but *how many*."""
+    words = ["benchmarks", "mini-mathvista", "towers", "mini-llava-1.5-xs-s1", "n_items", "20", "seeds", "1"]
+    pairs = [word for key, value in zip(words[::2], words[1::2], strict=True) for word in ("-p", key, value)]
+    done = papermill("regimes", tmp_path / "out.ipynb", *pairs)
+    assert done.returncode == 0, done.stderr[-2000:]
+    done = papermill("regimes", tmp_path / "out.ipynb", "-p", "benchmarks", "mini-vmcbench")
+    assert "probes know the answers of mini-pope" in done.stderr
+
+
 def test_a_new_seed_is_measured(tmp_path: Path) -> None:
     """Nothing shipped has this key, so the chapter must load the model and say so."""
     done = papermill("residual-stream", tmp_path / "out.ipynb", "-p", "n_items", "6", "-p", "seed", "7")
