@@ -45,7 +45,7 @@ n_items = 1000
 seed = 0
 device = "cpu"
 towers = "mini-llava-1.5+mini-llava-1.5-local+mini-llava-1.5-wide+mini-llava-1.5-broadcast"
-benchmarks = "mini-pope+mini-realworldqa+mini-mathvista:variant=scenes"
+benchmarks = "mini-pope+mini-realworldqa+mini-mathvista:scenes"
 seeds = 5
 
 # %% tags=["hide-input"]
@@ -511,7 +511,8 @@ if len(mixture):
 #    above chance.
 # 2. Where each token tells the answer, they are still needed for what the decoder learned to *find*, and half as much for what it counts.
 #    Information everywhere is no redundancy as long as nobody was trained to take it from anywhere.
-# 3. Where all tokens are alike, or where the question needs no picture, any weights will do, whatever was learned.
+# 3. Where all tokens are alike, any weights will do, whatever was learned. Where the question needs no picture there is little to lose, and a
+#    replacement can cost even that ({numref}`fig-mixture`).
 #
 # ## What could fool us
 #

@@ -282,8 +282,8 @@ report.figure(
 # changes, and means something else: the model could not do the task to begin with.
 #
 # A benchmark can be half of each. Every second question of mini-mathvista is about a bar chart, and only `mini-llava-1.5-wide` was taught to
-# read those; where the others answer anything, they are wrong before and after, and their change is half of what it is on the scenes alone, which
-# {ref}`ch-rq3` shows.
+# read those. The others are nearly always wrong about them, before and after, so their change is about half of what it is on the scenes alone, which
+# {ref}`ch-rq3` shows for the default model.
 #
 # ## Layer by layer
 
@@ -340,7 +340,9 @@ else:
     report.say("size_outside", int(((_other < _least) | (_other > _most)).sum()))
     _often = _both.index.droplevel("benchmark").duplicated(keep=False)
     _labels = [
-        f"{claim} {where if what == 'change of accuracy' else f'{what}, {where}' if many else what}"
+        f"{claim} {where if what == 'change of accuracy' else f'{what}, {where}' if many else what}".replace(
+            " minus", " −"
+        )
         for (claim, where, what), many in zip(
             _both.rename(lambda name: name.removeprefix("mini-")).index, _often, strict=True
         )
@@ -355,7 +357,6 @@ else:
     _ticks = (-100, -10, 0, 10, 100)
     _ax.set_xscale("symlog", linthresh=2)
     _ax.set(xticks=_ticks, xticklabels=[f"{tick}".replace("-", "−") for tick in _ticks], xlim=(-130, 130))
-    _ax.tick_params(axis="x", labelsize="small")
     _ax.set(xlabel="half widths of an interval", ylim=(len(_both) - 0.5, -0.5))
     _ax.set(yticks=range(len(_both)), yticklabels=_labels)
     drawing.legend_below(_fig, [_ax], ncols=1)
@@ -415,8 +416,8 @@ if _lines:
 # ahead, {num}`c2_several_images:+.4f:ci`.
 #
 # So *which module innovates more* has one answer in three trainings at one width and the opposite in the default model, each certain by its interval. Whether the
-# width does it or the one training that the default had, this cannot tell: {numref}`tab-scorecard` has another model of the default's width in which C2
-# holds. Narrow intervals over pictures are no intervals over models. C1, C3, C4, C7 and C9 have one verdict in all four.
+# width does it or the one training that the default had, this cannot tell: {numref}`tab-scorecard` has other models of the default's width in which C2
+# holds. Narrow intervals over pictures are no intervals over models. C1, C3, C4, C7, C9 and C10 have one verdict in all four.
 
 # %% [markdown]
 # ## What could fool us

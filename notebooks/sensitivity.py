@@ -28,7 +28,7 @@ benchmark = "mini-pope"
 n_items = 1000
 seed = 0
 device = "cpu"
-benchmarks = "mini-pope+mini-realworldqa+mini-mathvista:variant=scenes"
+benchmarks = "mini-pope+mini-realworldqa+mini-mathvista:scenes"
 seeds = 5
 
 # %% tags=["hide-input"]

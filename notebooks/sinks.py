@@ -62,7 +62,7 @@ n_items = 600
 seed = 0
 device = "cpu"
 compare = "mini-llava-1.5"
-benchmarks = "mini-pope+mini-realworldqa+mini-mathvista:variant=scenes"
+benchmarks = "mini-pope+mini-realworldqa+mini-mathvista:scenes"
 tau = "10%"
 p = 0.6
 rho = 0.5
@@ -487,7 +487,7 @@ report.verdict(
 # Cutting the sinks changes accuracy by {num}`cut_pope_sinks:+.3f:ci` on mini-pope, {num}`cut_realworldqa_sinks:+.3f:ci` on
 # mini-realworldqa and {num}`cut_mathvista_scenes_sinks:+.3f:ci` on the scenes of mini-mathvista; cutting as many random visual tokens by
 # {num}`cut_pope_as_many_random:+.3f:ci`, {num}`cut_realworldqa_as_many_random:+.3f:ci` and
-# {num}`cut_mathvista_scenes_as_many_random:+.3f:ci`. The paired differences between the two are {num}`cut_pope_gap:+.3f:ci`,
+# {num}`cut_mathvista_scenes_as_many_random:+.3f:ci`. The paired differences, sinks cut minus random cut, are {num}`cut_pope_gap:+.3f:ci`,
 # {num}`cut_realworldqa_gap:+.3f:ci` and {num}`cut_mathvista_scenes_gap:+.3f:ci`. That the knife cuts is seen where the whole image goes:
 # {num}`cut_pope_the_whole_image:+.3f:ci` on mini-pope. So {num}`mass_sinks:.2f:ci` of the text's attention can be taken off its
 # targets with no loss that these intervals could show; but so can what as many random patches get, and the contrast on which the

@@ -170,14 +170,15 @@ def chance(name: str, n: int) -> float:
     can guess among; `tools/chance.py` writes it.
     """
     kept = json.loads(paths.CHANCE.read_text()) if paths.CHANCE.exists() else {}
-    version, digits = kept.get(name, ("", ""))
-    if version != VERSIONS.get(name.partition(":")[0]) or len(digits) < n:
+    asked = Choice.parse(name)
+    version, digits = kept.get(str(asked), ("", ""))
+    if version != VERSIONS[asked.name] or len(digits) < n:
         return load_benchmark(name, n=n).chance
     return float(np.mean([1 / int(k) if int(k) else 0 for k in digits[:n]]))
 
 
 class Choice(NamedTuple):
-    """A benchmark and how it is asked; as text `name` or `name:prompt=lmms,variant=flip,revision=main`."""
+    """A benchmark and how it is asked; as text `name`, `name:prompt=lmms,variant=flip,revision=main` or `name:flip`."""
 
     name: str
     prompt: str = "default"
@@ -188,13 +189,14 @@ class Choice(NamedTuple):
     def parse(cls, text: str) -> Choice:
         """Of a text; what does not exist is an error that names the nearest.
 
-        >>> str(Choice.parse("3dsrbench:variant=flip, prompt=default"))
+        >>> str(Choice.parse("3dsrbench:flip, prompt=default"))
         '3dsrbench:variant=flip'
         """
         name, _, rest = text.partition(":")
         if name not in RULES:
             raise ValueError(f"unknown benchmark {name!r}; there are {', '.join(RULES)}{nearest(name, RULES)}")
-        given = {key.strip(): value.strip() for key, _, value in (part.partition("=") for part in rest.split(","))}
+        parts = [part if "=" in part or not part.strip() else f"variant={part}" for part in rest.split(",")]
+        given = {key.strip(): value.strip() for key, _, value in (part.partition("=") for part in parts)}
         given.pop("", None)
         if wrong := [key for key in given if key not in cls._fields[1:]]:
             known = cls._fields[1:]

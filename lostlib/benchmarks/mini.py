@@ -102,7 +102,7 @@ def realworldqa_rows(seed: int) -> Iterator[Row]:
 
 
 def mathvista_rows(seed: int) -> Iterator[Row]:
-    """Sums, counts and bars: the rows of the two variants in turn."""
+    """Sums and counts, and every second row bars: the rows of the two variants in turn."""
     return chain.from_iterable(zip(scene_rows(seed), chart_rows(seed), strict=True))
 
 

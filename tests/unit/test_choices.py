@@ -25,6 +25,8 @@ def test_a_plain_name_stays_plain(name: str) -> None:
         ("mini-mathvista:variant=charts", "mini-mathvista:variant=charts"),
         ("mini-mathvista:variant=scenes", "mini-mathvista:variant=scenes"),
         ("mini-mathvista:variant=all", "mini-mathvista"),
+        ("mini-mathvista:scenes", "mini-mathvista:variant=scenes"),
+        ("3dsrbench:flip,prompt=vlmevalkit", "3dsrbench:prompt=vlmevalkit,variant=flip"),
     ],
 )
 def test_the_canonical_form(text: str, canonical: str) -> None:
