@@ -30,9 +30,8 @@ from lostlib.names import nearest
 
 EXPERIMENTS = ("answers", "residual", "attention", "maps", "sinks", "heads", "sinkmaps", "nulls", "spans", "probes")
 META = b"lostlib"  # the manifest's place in the Parquet file
-STEPS = {
-    "logprob": 1024
-}  # columns held in parts of a unit: finer than what repeats between machines, coarse enough to compress
+# columns held in parts of a unit: finer than what repeats between machines, coarse enough to compress
+STEPS = {"logprob": 1024}
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def write(table: Table, folder: Path) -> Path:
     floats = [name for name, dtype in held.dtypes.items() if dtype == "float32"]
     encoding = dict.fromkeys(floats, "BYTE_STREAM_SPLIT")  # first bytes of all floats first, and so on: a third smaller
     encoding |= dict.fromkeys({"item", "cluster"} & set(held), "DELTA_BYTE_ARRAY")  # ids differ in their ends
-    level = 11 if len(held) < 200_000 else 5  # of answers a seventh less than zstd's best; of millions of rows slow
+    level = 11 if len(held) < 200_000 else 5  # a twentieth less than zstd's best; of millions of rows slow
     how: dict[str, Any] = {"compression": "brotli", "compression_level": level, "column_encoding": encoding}
     how |= {"use_dictionary": [name for name in held if name not in encoding]}
     how |= {"store_schema": False, "write_statistics": False}  # in small tables another fifth, which nobody reads

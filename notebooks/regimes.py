@@ -64,6 +64,7 @@ import pandas as pd
 
 from lostlib import drawing, results, stats
 from lostlib.benchmarks import Choice, chance
+from lostlib.names import slug
 
 # %% [markdown]
 # ## Minimal code
@@ -113,7 +114,7 @@ def _kind(name):
 
 
 def _say(words, *values):
-    report.say(_re.sub(r"[^a-z0-9]+", "_", "_".join(words).lower()), *values)
+    report.say(slug("_".join(words)), *values)
 
 
 _n_probe = min(n_items, 300)

@@ -385,9 +385,10 @@ report.verdict(
         [claims.noise_is_harmless(baseline[n], [after[n, "visual: gaussian"]], chance[n], n) for n in _names]
     ).box
 )
-for _name in [name for name in _names if (baseline[name]["group"] == "arithmetic").any()][:1]:
-    _runs = (baseline[_name], *(after[_name, f"{k}: gaussian"] for k in ("text", "visual")))
-    sums = claims.text_is_needed(_runs[0], _runs[1], [_runs[2]], _name)
+_asks_sums = next((name for name in _names if (baseline[name]["group"] == "arithmetic").any()), None)
+if _asks_sums:
+    _runs = (baseline[_asks_sums], *(after[_asks_sums, f"{k}: gaussian"] for k in ("text", "visual")))
+    sums = claims.text_is_needed(_runs[0], _runs[1], [_runs[2]], _asks_sums)
     for _key, _part in zip(("sums_text_change", "sums_visual_change"), sums.parts, strict=False):
         report.say(_key, _part.value)
     report.say("sums_base", stats.mean(_runs[0].loc[_runs[0]["group"] == "arithmetic", "correct"]))

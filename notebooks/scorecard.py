@@ -339,14 +339,11 @@ else:
     report.say("size_n", int(_other.notna().sum()))
     report.say("size_outside", int(((_other < _least) | (_other > _most)).sum()))
     _often = _both.index.droplevel("benchmark").duplicated(keep=False)
-    _labels = [
-        f"{claim} {where if what == 'change of accuracy' else f'{what}, {where}' if many else what}".replace(
-            " minus", " −"
-        )
-        for (claim, where, what), many in zip(
-            _both.rename(lambda name: name.removeprefix("mini-")).index, _often, strict=True
-        )
-    ]
+    _labels = []
+    for (_claim, _where, _what), _many in zip(_both.index, _often, strict=True):
+        _short = _where.removeprefix("mini-")
+        _named = _short if _what == "change of accuracy" else f"{_what}, {_short}" if _many else _what
+        _labels.append(f"{_claim} {_named}".replace(" minus", " −"))
     _fig, _ax = plt.subplots(figsize=(5.2, 1.6 + 0.27 * len(_both)))
     _ax.axvspan(-1, 1, color="0.93", lw=0)
     for _k, _name in enumerate([*_trained, other_size]):

@@ -101,6 +101,7 @@ import seaborn as sns
 
 from lostlib import claims, drawing, results, stats, zoo
 from lostlib.benchmarks import Choice, load_benchmark
+from lostlib.names import slug
 
 # %% [markdown]
 # ## Minimal code
@@ -453,7 +454,7 @@ for _name in _on if has_sinks else ():
         _about = {"benchmark": _name, "cut": _label, "before": _before["correct"].mean(), "items": _n}
         _spread = {"lowest seed": min(r.mean() for r in _runs), "highest seed": max(r.mean() for r in _runs)}
         _lines.append(_about | _change._asdict() | _spread)
-        report.say(f"cut_{_slug[_name]}_{_re.sub(r'[^a-z]+', '_', _label)}", _change)
+        report.say(f"cut_{_slug[_name]}_{slug(_label)}", _change)
     report.say(
         f"cut_{_slug[_name]}_gap",
         stats.difference(_right[_name, "sinks"], _right[_name, "as many random"], _before["cluster"]),

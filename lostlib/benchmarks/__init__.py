@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +36,7 @@ from lostlib.benchmarks import (
 )
 from lostlib.benchmarks.items import Item, Pictures
 from lostlib.benchmarks.scoring import Judge, Mark
-from lostlib.names import nearest
+from lostlib.names import nearest, slug
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -222,12 +221,12 @@ class Choice(NamedTuple):
 
     @property
     def slug(self) -> str:
-        """The label in small letters, digits and single underscores, for names of figures that are told.
+        """The label as part of a key, see `lostlib.names.slug`.
 
         >>> Choice.parse("mini-mathvista:variant=scenes").slug
         'mathvista_scenes'
         """
-        return re.sub(r"[^a-z0-9]+", "_", self.label.lower()).strip("_")
+        return slug(self.label)
 
     def __str__(self) -> str:
         named = {"prompt": self.prompt, "variant": self.variant, "revision": self.revision}
