@@ -26,8 +26,8 @@ from tqdm import tqdm
 
 from lostlib import paths
 from lostlib.benchmarks import Benchmark, Item
+from lostlib.experiments.catalog import check_count
 from lostlib.interventions import Intervention, intervene
-from lostlib.loops import check_count
 from lostlib.models import LostModel
 
 SHARD = 4  # batches a file

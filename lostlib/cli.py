@@ -13,6 +13,7 @@ import typer
 
 from lostlib import benchmarks, paths, results, stats, zoo
 from lostlib import students as editions
+from lostlib.experiments import catalog
 from lostlib.modelchoice import ModelChoice
 
 app = typer.Typer(
@@ -89,7 +90,7 @@ def benchmarks_() -> None:
 
 @app.command()
 def run(
-    experiment: Annotated[str, typer.Argument(help=f"What to measure: {', '.join(results.EXPERIMENTS)}.")],
+    experiment: Annotated[str, typer.Argument(help=f"What to measure: {', '.join(catalog.EXPERIMENTS)}.")],
     model: Annotated[
         str, typer.Option(help="A shipped model, a folder in hub format, or a hub id (owner/name@revision).")
     ] = "mini-llava-1.5",
@@ -128,20 +129,18 @@ def run(
     --model owner/name@revision:dtype=float16,max_pixels=1003520.
     """
     with _mistakes_told():
-        results.check_experiment(experiment)
+        about = catalog.experiment(experiment)
         own = _parameters(set_ or [])
         given = {"dtype": dtype, "revision": revision, "min_pixels": min_pixels, "max_pixels": max_pixels}
         choice = ModelChoice.parse(model, **given)
         if keep:
-            parameters = {name: value for name, value in own.items() if name != "batch_size"}
-            key = results.wanted_key(experiment, str(choice), benchmark, n, intervention, seed, parameters)
+            key = results.Key.of(experiment, str(choice), benchmark, n, intervention, seed, own)
             if results.is_held(key, out):
                 typer.echo(f"{out / key.path}: is there")
                 return
 
         from lostlib import measure
 
-        measure.check_parameters(experiment, own)
         work, asked = out.with_name(f"{out.name}.unfinished"), own | {"model": str(choice), "benchmark": benchmark}
         asked |= {"n": n, "intervention": intervention, "seed": seed, "device": device}
         if share:
@@ -154,7 +153,7 @@ def run(
         results.write(table, out)
         typer.echo(f"{path}: {len(table.frame)} rows in {table.about['seconds']} s{former}")
         measure.clear(work, table.key)
-        if experiment == "answers":
+        if about.shared:
             _tell_score(table.frame, measure.load_items(table.key.model, benchmarks.Choice.parse(benchmark), n))
 
 

@@ -8,12 +8,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from lostlib.benchmarks.items import Item
-
-
-def check_count(name: str, given: object) -> None:
-    """Refuse a number of items or tokens that is none."""
-    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {given!r}")
+from lostlib.experiments.catalog import check_count
 
 
 def batches(items: Sequence[Item], size: int, title: str) -> Iterator[Sequence[Item]]:

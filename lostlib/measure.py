@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime
-import inspect
 import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -20,19 +19,16 @@ import transformers
 from torch import Tensor
 
 import lostlib
-from lostlib import probes, sinkrows, spans
-from lostlib.answers import answers, ask_share, check_share
+from lostlib.answers import ask_share, check_share
 from lostlib.attention import BACKEND, Rows, Run, check_changeable, running
-from lostlib.benchmarks import VERSIONS, Benchmark, Choice, Item, load_benchmark
+from lostlib.benchmarks import Benchmark, Choice, Item, load_benchmark
+from lostlib.experiments import catalog
 from lostlib.interventions import Intervention
-from lostlib.loops import batches, check_count, in_order
-from lostlib.maps import map_rows
+from lostlib.loops import batches, in_order
 from lostlib.memory import keep_memory
 from lostlib.modelchoice import ModelChoice
 from lostlib.models import LostModel, check_device, load_model, sizes
-from lostlib.names import nearest
-from lostlib.results import Key, Table, check_experiment, rounded
-from lostlib.updates import check_measures, check_residual, residual_metrics
+from lostlib.results import Key, Table, rounded
 
 
 def attention_mass(model: LostModel, items: Sequence[Item], batch_size: int = 32) -> pd.DataFrame:
@@ -80,60 +76,6 @@ def _looking(weights: Tensor, item: Item) -> dict[str, float]:
 # ---- tables ---------------------------------------------------------------------------------------------------------
 
 
-EXPERIMENTS: dict[str, Callable[..., pd.DataFrame]] = {
-    "answers": answers,
-    "residual": residual_metrics,
-    "attention": attention_mass,
-    "sinks": sinkrows.sink_rows,
-    "heads": sinkrows.head_rows,
-    "sinkmaps": sinkrows.map_rows,
-    "maps": map_rows,
-    "nulls": spans.null_metrics,
-    "spans": spans.span_metrics,
-    "probes": probes.probe_rows,
-}
-CHECKS: dict[str, Callable[..., Any]] = {  # of the parameters' values
-    "residual": check_residual,
-    "sinks": sinkrows.asked_sinks,
-    "sinkmaps": sinkrows.asked_sinks,
-    "heads": sinkrows.asked_heads,
-    "nulls": check_measures,
-    "spans": spans.check_spans,
-}
-WATCHED = ("answers", "residual", "nulls", "spans")  # can be measured without a look at attention weights
-COUNTS = {"batch_size", "max_new_tokens", "scenes"}
-SHARED = ("model", "benchmark", "items", "intervention", "seed", "work")  # not the experiment's own
-
-
-def _parameters(experiment: str) -> Mapping[str, inspect.Parameter]:
-    """What an experiment's loop takes; those with an intervention may be measured under one."""
-    return inspect.signature(EXPERIMENTS[experiment]).parameters
-
-
-def is_random(experiment: str, intervention: Intervention) -> bool:
-    """Does the seed matter: to the intervention, or else to the controls of the experiment."""
-    taken = _parameters(experiment)
-    return bool(intervention.random) if "intervention" in taken else "seed" in taken
-
-
-def check_parameters(experiment: str, given: Mapping[str, Any]) -> Any:
-    """Refuse an experiment, a parameter of it or a value that does not exist; nothing is loaded for it.
-
-    What the parameters mean is given back: for experiments on sinks, the intervention that they describe.
-    """
-    check_experiment(experiment)
-    own = {name: about.default for name, about in _parameters(experiment).items() if name not in SHARED}
-    for name in given:
-        if name not in own:
-            raise ValueError(f"{experiment} has no parameter {name!r}; there are {', '.join(own)}{nearest(name, own)}")
-    asked = own | dict(given)
-    for name in COUNTS & asked.keys():
-        if asked[name] is not None:
-            check_count(name, asked[name])
-    values = {name: value for name, value in asked.items() if name not in COUNTS}
-    return CHECKS[experiment](**values) if experiment in CHECKS else None
-
-
 @lru_cache(maxsize=2)
 def _loaded(model: str, device: str) -> LostModel:
     keep_memory()
@@ -142,12 +84,13 @@ def _loaded(model: str, device: str) -> LostModel:
 
 def frame(key: Key, benchmark: Benchmark, device: str = "cpu", work: Path | None = None, **how: Any) -> pd.DataFrame:
     """The rows of a table, for these items; `work` keeps what is done of the answers, `how` changes no result."""
-    model, given = _loaded(key.model, device), key.parameters | how
-    if key.experiment == "answers":
-        return answers(model, benchmark, key.intervention, key.seed, **given, work=work)
-    named = {"intervention": key.intervention, "seed": key.seed}
-    given |= {name: value for name, value in named.items() if name in _parameters(key.experiment)}
-    return EXPERIMENTS[key.experiment](model, benchmark.items, **given)
+    asked = catalog.experiment(key.experiment)
+    given = {**key.parameters, **how} | ({"intervention": key.intervention} if asked.changed else {})
+    model = _loaded(key.model, device)
+    if asked.shared:
+        return asked.measure(model, benchmark, seed=key.seed, work=work, **given)
+    seed = {"seed": key.seed} if asked.seeded or asked.changed else {}
+    return asked.measure(model, benchmark.items, **seed, **given)
 
 
 def measure(
@@ -180,7 +123,7 @@ def measure_share(experiment: str, share: tuple[int, int], *, work: Path, **aske
     Several processes, on several machines with one disk, so measure one table: ``(2, 4)`` is the second of four shares.
     The rest is as for `measure`, and `batch_size` must be the same for all.
     """
-    if experiment != "answers":
+    if not catalog.experiment(experiment).shared:
         raise ValueError(f"only answers are measured in shares, {experiment} was given")
     check_share(share)
     key, items, how = _checked(experiment, **asked)
@@ -194,21 +137,19 @@ def _checked(
     device: str = "cpu", batch_size: int | None = None, **parameters: Any,
 ) -> tuple[Key, Benchmark, dict[str, int]]:  # fmt: skip
     """What is to be measured, once nothing is wrong with it, its items, and what is no part of the key."""
-    how = {} if batch_size is None else {"batch_size": batch_size}
-    own = check_parameters(experiment, parameters | how)
-    chosen, loaded, asked = Intervention.parse(intervention), ModelChoice.parse(model), Choice.parse(benchmark)
-    if "intervention" not in _parameters(experiment) and str(chosen) != "none":
-        raise ValueError(f"{experiment} tables are of the untouched model, intervention {intervention!r} was given")
-    if experiment not in WATCHED or str(chosen) != "none":
+    about, how = catalog.experiment(experiment), {} if batch_size is None else {"batch_size": batch_size}
+    text, seed, parameters = catalog.canonical(experiment, intervention, seed, parameters)
+    own = about.checked(parameters | how)
+    chosen, loaded, asked = Intervention.parse(text), ModelChoice.parse(model), Choice.parse(benchmark)
+    if about.looks or text != "none":
         check_changeable(loaded.name, loaded.backend or BACKEND)
     check_device(device)
     for changes in (chosen, own):
         if isinstance(changes, Intervention):
             changes.check(sizes(str(loaded)))
     items = load_items(str(loaded), asked, n)
-    weights, version = _loaded(str(loaded), device).weights, VERSIONS[asked.name]
-    key = Key(experiment, str(loaded), weights, str(asked), version, str(chosen), seed, n, parameters)
-    return key, items, how
+    _loaded(str(loaded), device)  # of a hub model the commit is known from here on
+    return Key.of(experiment, model, benchmark, n, text, seed, parameters), items, how
 
 
 def load_items(model: str, choice: Choice, n: int) -> Benchmark:

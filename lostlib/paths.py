@@ -7,6 +7,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -20,12 +21,21 @@ CHANCE = DATA / "chance.json"
 
 def weights_hash(folder: Path) -> str:
     """The first 16 hex digits of SHA-256 over a folder's safetensors files, in name order; "unknown" without any."""
-    digest, files = hashlib.sha256(), sorted(folder.glob("*.safetensors"))
-    for file in files:
+    states = tuple(
+        (file, file.stat().st_mtime_ns, file.stat().st_size) for file in sorted(folder.glob("*.safetensors"))
+    )
+    return _hash(states) if states else "unknown"
+
+
+@lru_cache
+def _hash(states: tuple[tuple[Path, int, int], ...]) -> str:
+    """Of files in these states (when and how large), which tell whether one was hashed before."""
+    digest = hashlib.sha256()
+    for file, *_ in states:
         with file.open("rb") as stream:
             while block := stream.read(1 << 24):  # a shard may be larger than the memory
                 digest.update(block)
-    return digest.hexdigest()[:16] if files else "unknown"
+    return digest.hexdigest()[:16]
 
 
 @contextmanager

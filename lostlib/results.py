@@ -13,7 +13,7 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,9 @@ import pyarrow.parquet as pq
 
 from lostlib import paths
 from lostlib.benchmarks import VERSIONS, Choice
+from lostlib.experiments.catalog import canonical
 from lostlib.modelchoice import ModelChoice
-from lostlib.names import nearest
 
-EXPERIMENTS = ("answers", "residual", "attention", "maps", "sinks", "heads", "sinkmaps", "nulls", "spans", "probes")
 META = b"lostlib"  # the manifest's place in the Parquet file
 # columns held in parts of a unit: finer than what repeats between machines, coarse enough to compress
 STEPS = {"logprob": 1024}
@@ -47,6 +46,16 @@ class Key:
     seed: int = 0
     n: int = 0
     parameters: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, experiment: str, model: str, benchmark: str, n: int, intervention: str = "none", seed: int = 0,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Key:  # fmt: skip
+        """The one key of what is asked for, however it is written; no model is loaded. Mistakes are errors."""
+        loaded, asked = ModelChoice.parse(model), Choice.parse(benchmark)
+        rest = canonical(experiment, intervention, seed, parameters)
+        return cls(experiment, str(loaded), loaded.weights, str(asked), VERSIONS[asked.name], *rest[:2], n, rest[2])
 
     @property
     def path(self) -> Path:
@@ -173,12 +182,6 @@ def shipped_tables(folder: Path | None = None) -> Iterator[Path]:
     yield from sorted((folder or paths.RESULTS).rglob("*.parquet"))
 
 
-def check_experiment(name: str) -> None:
-    """Refuse an experiment there is not."""
-    if name not in EXPERIMENTS:
-        raise ValueError(f"unknown experiment {name!r}; there are {', '.join(EXPERIMENTS)}{nearest(name, EXPERIMENTS)}")
-
-
 def obtain(
     experiment: str, *, model: str, benchmark: str, n: int, intervention: str = "none", seed: int = 0,
     device: str = "cpu", **parameters: Any,
@@ -188,7 +191,7 @@ def obtain(
     Parameters
     ----------
     experiment : str
-        One of `EXPERIMENTS`.
+        One of `lostlib.experiments.catalog.EXPERIMENTS`.
     model, benchmark : str
         As for `load_model` and `load_benchmark`, with all that belongs to them in the text.
     n : int
@@ -200,8 +203,7 @@ def obtain(
     parameters
         The experiment's own, for example ``rank="erank"``.
     """
-    check_experiment(experiment)
-    wanted = wanted_key(experiment, model, benchmark, n, intervention, seed, parameters)
+    wanted = Key.of(experiment, model, benchmark, n, intervention, seed, parameters)
     folder = Path(os.environ.get("LOST_RESULTS", paths.RESULTS))
     if is_held(wanted, folder):
         found = first_items(read(folder / wanted.path), n)
@@ -217,15 +219,6 @@ def obtain(
     if found.origin == "measured":
         print(f"measured now: {experiment} of {model} on {benchmark}, {wanted.intervention}, seed {seed}, {n} items")
     return found
-
-
-def wanted_key(
-    experiment: str, model: str, benchmark: str, n: int, intervention: str, seed: int, parameters: dict[str, Any]
-) -> Key:
-    """The key of a table as the arguments of `obtain` ask for it; no model is loaded."""
-    loaded, asked = ModelChoice.parse(model), Choice.parse(benchmark)
-    version = VERSIONS[asked.name]
-    return Key(experiment, str(loaded), loaded.weights, str(asked), version, intervention, seed, n, parameters)
 
 
 def is_held(wanted: Key, folder: Path) -> bool:

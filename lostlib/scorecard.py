@@ -18,6 +18,7 @@ import pandas as pd
 
 from lostlib import benchmarks, claims, paths, results, stats
 from lostlib.claims import Part, Verdict, not_run
+from lostlib.experiments.catalog import canonical
 from lostlib.modelchoice import ModelChoice
 from lostlib.results import Key, Table
 from lostlib.zoo import CARDS
@@ -108,7 +109,7 @@ def _weights(model: str) -> str:
 
 
 def _index(experiment: str, model: str, benchmark: str, intervention: str, seed: int, parameters: dict) -> tuple:
-    return experiment, model, benchmark, intervention, seed, repr(sorted(parameters.items()))
+    return experiment, model, benchmark, *map(repr, canonical(experiment, intervention, seed, parameters))
 
 
 # --- the cells --------------------------------------------------------------------------------------------------------

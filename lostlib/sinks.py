@@ -12,13 +12,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lostlib.attention import Rows, Run
+from lostlib.forms import PRESETS, TARGETS, Preset, energy_share, settings
 from lostlib.names import nearest
 from lostlib.residual import module_input
 from lostlib.sinkdims import MASSIVE, RATIO, SinkWarning, find_dimensions, published, sink_dimensions
@@ -41,8 +42,6 @@ __all__ = [
 
 EPS = 1e-6  # inside phi's root, as in the published code; not the model's own
 CROWDED = 0.2  # share of visual tokens beyond which "sink" says little
-TARGETS = ("visual", "text", "both")
-DETECTORS = ("phi", "massive")
 
 
 # ---- which tokens are sinks -----------------------------------------------------------------------------------------
@@ -73,22 +72,6 @@ def phi(hidden: Tensor, dims: Iterable[int]) -> Tensor:
         raise ValueError(f"sink dimensions {chosen} do not fit a hidden state of shape {tuple(hidden.shape)}")
     x = hidden.float()
     return x[..., chosen].abs().amax(-1) * torch.rsqrt(x.square().mean(-1) + EPS)
-
-
-def energy_share(tau: float | str) -> float | None:
-    """The share in (0, 1] that a text such as ``"10%"`` names; None for a plain number; an error for anything else."""
-    if isinstance(tau, str):
-        number, percent, rest = tau.partition("%")
-        try:
-            share = float(number) / 100 if percent and not rest else math.nan
-        except ValueError:
-            share = math.nan
-        if not 0 < share <= 1:
-            raise ValueError(f"tau={tau!r} is neither a number nor a share of a token's energy such as 10%")
-        return share
-    if not 0 < tau < math.inf:
-        raise ValueError(f"tau={tau!r} must be a positive number")
-    return None
 
 
 def threshold(tau: float | str, hidden_size: int) -> float:
@@ -179,56 +162,6 @@ def warn_if_crowded(sinks: Tensor, visual: Tensor, layer: int) -> bool:
 
 
 # ---- redistribution -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Settings of VAR, by the paper's meaning of each.
-
-    tau       phi of a sink; strict: it must exceed tau
-    min_mass  visual mass below which a row is left alone
-    p         fraction of the sinks' mass that is **moved**, in [0, 1]
-    rho       visual non-sink share from which on a row is image-centric. The paper tunes it: 0.8 for general tasks, 0.5
-              against hallucination, 0.9 for vision-centric tasks
-    eps       added to each visual weight in the share's denominator
-    """
-
-    tau: float | str = 20.0
-    strict: bool = False
-    min_mass: float = 0.2
-    p: float = 0.6
-    rho: float = 0.5
-    eps: float = 0.0
-    first_layer: int = 0
-    last_layer: bool = False  # is the last layer changed too
-    generated: bool = True  # can generated tokens be sinks
-
-    def __post_init__(self) -> None:
-        energy_share(self.tau)
-        if not 0 <= self.p <= 1:
-            raise ValueError(f"p={self.p!r}, the fraction of the sinks' attention that is moved, must lie in [0, 1]")
-        for name in ("rho", "min_mass"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be at least 0 (above 1 it selects nothing)")
-
-
-PRESETS = {
-    "paper": Preset(),
-    # what was released keeps 0.6 where the paper moves 0.6, and changes the last layer but not the first two
-    "official_code": Preset(strict=True, p=0.4, eps=1e-6, first_layer=2, last_layer=True, generated=False),
-}
-
-
-def settings(preset: str | None = None, **explicit: float | str | None) -> Preset:
-    """A preset (`paper` by default) with explicit values in place of its own; None means not given.
-
-    >>> settings("official_code", rho=0.8).p, settings("official_code", rho=0.8).rho
-    (0.4, 0.8)
-    """
-    if preset is not None and preset not in PRESETS:
-        raise ValueError(f"preset={preset!r} is not one of {', '.join(PRESETS)}{nearest(preset, PRESETS)}")
-    given = {name: value for name, value in explicit.items() if value is not None}
-    return replace(PRESETS[preset or "paper"], **given)  # type: ignore[arg-type]
 
 
 def redistribute(

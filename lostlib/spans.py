@@ -11,7 +11,8 @@ from torch import Tensor
 
 from lostlib import draws
 from lostlib.benchmarks import Item
-from lostlib.loops import batches, check_count, with_clusters
+from lostlib.experiments.catalog import check_count
+from lostlib.loops import batches, with_clusters
 from lostlib.models import Batch, LostModel
 from lostlib.residual import LayerStream, Stream, seen, watch
 from lostlib.updates import Measures, check_measures

@@ -16,10 +16,10 @@ from typing import Any
 
 import yaml
 
-from lostlib.benchmarks import VERSIONS, Choice
+from lostlib.experiments import catalog
 from lostlib.modelchoice import ModelChoice
 from lostlib.names import nearest
-from lostlib.results import Key, check_experiment, is_held
+from lostlib.results import Key, is_held
 from lostlib.zoo import CARDS, HEADROOM, minutes
 
 GPU = 80  # GB; a model that is larger gets several GPUs
@@ -42,11 +42,11 @@ class Block:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        check_experiment(self.experiment)
+        about = catalog.experiment(self.experiment)
         for name in ("models", "benchmarks", "interventions"):
             if not isinstance(given := getattr(self, name), list):
                 raise ValueError(f"{name} must be a list, got {given!r}")
-        if self.shares > 1 and self.experiment != "answers":
+        if self.shares > 1 and not about.shared:
             raise ValueError(f"only answers are measured in shares, {self.experiment} was given {self.shares}")
 
     def jobs(self) -> Iterator[Job]:
@@ -54,11 +54,10 @@ class Block:
         for model, benchmark, intervention, seed in product(
             self.models, self.benchmarks, self.interventions, range(self.seeds)
         ):
-            (loaded, weights), asked = _model(model), Choice.parse(benchmark)
-            version = VERSIONS[asked.name]
-            key = Key(
-                self.experiment, loaded, weights, str(asked), version, intervention, seed, self.n, self.parameters
-            )  # fmt: skip
+            _check_model(model)
+            key = Key.of(self.experiment, model, benchmark, self.n, intervention, seed, self.parameters)
+            if key.seed != seed:
+                continue  # not the second seed where nothing is random
             yield Job(key, self.device, self.shares, self.batch_size)
 
 
@@ -117,19 +116,12 @@ def jobs(path: str | Path) -> dict[str, Job]:
 
 def missing(asked: Iterable[Job], results: str | Path) -> list[Job]:
     """The jobs whose tables this folder lacks, or holds of fewer items or other weights; mistakes are errors."""
-    return [job for job in asked if _means_something(job.key) and not is_held(job.key, Path(results))]
-
-
-def _means_something(key: Key) -> bool:
-    """Not the second seed where nothing is random."""
-    from lostlib import measure
-    from lostlib.interventions import Intervention
-
-    chosen = Intervention.parse(key.intervention)
-    if str(chosen) != key.intervention:
-        raise ValueError(f"{key.intervention!r}: tables are named after the full form, write {str(chosen)!r}")
-    measure.check_parameters(key.experiment, key.parameters)
-    return key.seed == 0 or measure.is_random(key.experiment, chosen)
+    found = []
+    for job in asked:
+        catalog.experiment(job.key.experiment).checked(job.key.parameters)
+        if not is_held(job.key, Path(results)):
+            found.append(job)
+    return found
 
 
 def _blocks(path: Path) -> Iterator[Block]:
@@ -147,12 +139,11 @@ def _blocks(path: Path) -> Iterator[Block]:
 
 
 @cache
-def _model(text: str) -> tuple[str, str]:
-    """A model's full name, and its weights."""
+def _check_model(text: str) -> None:
+    """Refuse a name that is neither a folder nor like a hub id."""
     choice = ModelChoice.parse(text)
     if not choice.folder and "/" not in choice.name:
         raise ValueError(f"no model {choice.name!r}, here or on the hub{nearest(choice.name, CARDS)}")
-    return str(choice), choice.weights
 
 
 @cache

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from lostlib import draws
+from lostlib import draws, forms
 from lostlib.attention import Run
-from lostlib.interventions.base import Intervention, Numbers, chosen_layers
+from lostlib.interventions.base import Intervention, chosen_layers
 
 
 def noise_like(update: Tensor, items: Tensor, positions: Tensor, layer: int, seed: int) -> Tensor:
@@ -24,23 +22,8 @@ def noise_like(update: Tensor, items: Tensor, positions: Tensor, layer: int, see
     return draws.normal(draws.chain(rows[..., None], channels, device=update.device))
 
 
-@dataclass(frozen=True)
-class NoiseDelta(Intervention):
-    """Gaussian noise in place of attn_out, the attention module's update.
-
-    scale  `frobenius`: the Frobenius norm of the true update; `token`: each token's own norm; `unit`: N(0, 1).
-
-    A decoder must not know the future, and the norm of a whole sequence's update contains it. So inside a running model
-    `frobenius` matches the norms of the tokens so far: token t is scaled by the square root of
-    sum_{j<=t} |u_j|^2 / sum_{j<=t} |n_j|^2 for updates u and noise n. Residual metrics, which look at one finished
-    layer, match the whole norm exactly.
-    """
-
-    name: ClassVar[str] = "noise_delta"
-    choices: ClassVar[dict[str, tuple[str, ...]]] = {"scale": ("frobenius", "token", "unit")}
-    random: ClassVar[bool] = True
-    scale: str = "frobenius"
-    layers: Numbers = None
+class NoiseDelta(Intervention, forms.NoiseDelta):
+    """Gaussian noise in place of attn_out, the attention module's update."""
 
     def scaled(self, noise: Tensor, update: Tensor) -> Tensor:
         """The noise at the wanted scale for one finished update (..., S, H), as residual metrics use it."""
@@ -75,17 +58,8 @@ class NoiseDelta(Intervention):
         return noise * torch.sqrt(sums[0] / sums[1].clamp_min(1e-30))[..., None]
 
 
-@dataclass(frozen=True)
-class NoiseQKV(Intervention):
-    """Gaussian matrices in place of W_Q, W_K and W_V, each with its matrix's own mean and standard deviation.
-
-    Biases and the output projection stay. Keyed by (seed, layer, matrix). The parameters themselves are not touched:
-    the three projections' outputs are computed from the noise matrices.
-    """
-
-    name: ClassVar[str] = "noise_qkv"
-    random: ClassVar[bool] = True
-    layers: Numbers = None
+class NoiseQKV(Intervention, forms.NoiseQKV):
+    """Gaussian matrices in place of W_Q, W_K and W_V, each with its matrix's own mean and standard deviation."""
 
     @staticmethod
     def matrix(weight: Tensor | None, layer: int, which: str, seed: int) -> Tensor:
@@ -121,12 +95,8 @@ def without_rotation(position_embeddings: tuple[Tensor, Tensor]) -> tuple[Tensor
     return torch.ones_like(cos), torch.zeros_like(sin)
 
 
-@dataclass(frozen=True)
-class NoRope(Intervention):
+class NoRope(Intervention, forms.NoRope):
     """No rotary position encoding: every layer's (cos, sin) is replaced by (1, 0)."""
-
-    name: ClassVar[str] = "no_rope"
-    layers: Numbers = None
 
     def attach(self, run: Run) -> list[RemovableHandle]:
         """Hooks on modules."""

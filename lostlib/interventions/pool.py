@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from lostlib import forms
 from lostlib.attention import Run
 from lostlib.interventions.base import Intervention
 from lostlib.residual import module_input
@@ -26,15 +24,8 @@ def pooled(hidden: Tensor, visual: Tensor) -> Tensor:
     return hidden.where(~chosen, mean.to(hidden.dtype))
 
 
-@dataclass(frozen=True)
-class Pool(Intervention):
-    """Every visual token enters the first decoder layer as the mean of the item's visual tokens.
-
-    Copies have the same values in that layer, so whatever weights the attention there puts on them, what is read is the
-    same as long as their sum is. In later layers they differ by what the positions and the tokens before them do.
-    """
-
-    name: ClassVar[str] = "pool"
+class Pool(Intervention, forms.Pool):
+    """Every visual token enters the first decoder layer as the mean of the item's visual tokens."""
 
     def attach(self, run: Run) -> list[RemovableHandle]:
         """A hook on the first decoder layer."""

@@ -7,39 +7,21 @@ decoder layers keep the sink masks in the run's memory, and the edit of the atte
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Self
+from dataclasses import replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from lostlib import draws, sinks
+from lostlib import draws, forms, sinks
 from lostlib.attention import Rows, Run
-from lostlib.interventions.base import Intervention, Numbers
+from lostlib.interventions.base import Intervention
 from lostlib.interventions.sap import within
 
 
-class OnSinks(Intervention):
-    """What knock-out and VAR share: finding sinks. Subclasses have the fields tau, detector, dims and layers."""
-
-    tau: float | str | None
-    detector: str
-    dims: Numbers
-    layers: Numbers
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for field in fields(self):
-            if isinstance(value := getattr(self, field.name), int):
-                object.__setattr__(self, field.name, float(value))
-        if self.tau is not None and (share := sinks.energy_share(self.tau)) is not None:
-            object.__setattr__(self, "tau", f"{100 * share:g}%")
-
-    @property
-    def rules(self) -> sinks.Preset:
-        """Thresholds and what else a preset settles."""
-        return sinks.settings(tau=self.tau)
+class OnSinks(Intervention, forms.OnSinks):
+    """What knock-out and VAR share: finding sinks."""
 
     @property
     def finder(self) -> sinks.Detector:
@@ -77,42 +59,8 @@ def _text_queries(rows: Rows) -> Tensor:
     return ~rows.query_visual & (rows.query_positions >= 0)
 
 
-@dataclass(frozen=True)
-class Knockout(OnSinks):
-    """Attention from text tokens to some visual keys is cut.
-
-    keys      `sinks`: the visual sinks of the layer; `random`: as many visual tokens of the sample, drawn once per
-              item; `all_visual`
-    flavour   `renormalise`: the cut keys' scores are -inf, so that the other weights grow; `zero`: the weights become 0
-              and nothing grows, rows then sum to 1 - what was cut
-    per       what `random` draws once for: `item`, so that all layers cut the same tokens (as far as they cut as many),
-              or `layer`
-    tau       sinks have phi >= tau; a share of the token's energy as `10%`
-    detector  `phi` or `massive`, see `lostlib.sinks.Detector`
-    dims      sink dimensions; the model's own where none are given
-    layers    all by default
-    """
-
-    name: ClassVar[str] = "knockout"
-    choices: ClassVar[dict[str, tuple[str, ...]]] = {
-        "keys": ("sinks", "random", "all_visual"),
-        "flavour": ("renormalise", "zero"),
-        "per": ("item", "layer"),
-        "detector": sinks.DETECTORS,
-    }
-    printed: ClassVar[tuple[str, ...]] = ("keys",)
-    keys: str = "sinks"
-    flavour: str = "renormalise"
-    per: str = "item"
-    tau: float | str | None = 20.0
-    detector: str = "phi"
-    dims: Numbers = None
-    layers: Numbers = None
-
-    @property
-    def random(self) -> bool:  # type: ignore[override]
-        """Does the seed matter."""
-        return self.keys == "random"
+class Knockout(OnSinks, forms.Knockout):
+    """Attention from text tokens to some visual keys is cut."""
 
     def prepared(self, model: Any) -> Self:
         """See `OnSinks`; without sinks to find there is nothing to look up."""
@@ -150,49 +98,8 @@ class Knockout(OnSinks):
         return rows.visual & (order < found.sum(1, keepdim=True))
 
 
-@dataclass(frozen=True)
-class Var(OnSinks):
-    """VAR: in image-centric heads, text tokens' attention on sinks goes to the other visual tokens.
-
-    tau, min_mass, p, rho  see `lostlib.sinks.Preset`; the preset's where not given. tau may be a share of the token's
-                           energy, as `10%`
-    target    who receives: `visual`, `text` or `both`
-    detector  `phi` or `massive`, see `lostlib.sinks.Detector`
-    dims      sink dimensions; the model's own where none are given
-    require   `visual`: samples without a visual sink stay as they are; `any`: a text sink is enough
-    layers    all but the last by default (preset `official_code`: all but the first two)
-    preset    `paper` or `official_code`
-    """
-
-    name: ClassVar[str] = "var"
-    choices: ClassVar[dict[str, tuple[str, ...]]] = {
-        "target": sinks.TARGETS,
-        "detector": sinks.DETECTORS,
-        "require": ("visual", "any"),
-        "preset": tuple(sinks.PRESETS),
-    }
-    tau: float | str | None = None
-    min_mass: float | None = None
-    p: float | None = None
-    rho: float | None = None
-    target: str = "visual"
-    detector: str = "phi"
-    dims: Numbers = None
-    require: str = "visual"
-    layers: Numbers = None
-    preset: str = "paper"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for key in ("min_mass", "p", "rho"):
-            if isinstance(value := getattr(self, key), str):
-                raise ValueError(f"var: {key}={value!r} is not a number")
-        _ = self.rules  # refuses what is out of range
-
-    @property
-    def rules(self) -> sinks.Preset:
-        """The preset with what was given in place of its own."""
-        return sinks.settings(self.preset, tau=self.tau, min_mass=self.min_mass, p=self.p, rho=self.rho)
+class Var(OnSinks, forms.Var):
+    """VAR: in image-centric heads, text tokens' attention on sinks goes to the other visual tokens."""
 
     def prepared(self, model: Any) -> Self:
         """See `OnSinks`; the preset says which layers."""

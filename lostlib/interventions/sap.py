@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from lostlib import draws
+from lostlib import draws, forms
 from lostlib.attention import Rows
-from lostlib.interventions.base import Intervention, Numbers
+from lostlib.interventions.base import Intervention
 
 
 def within(scores: Tensor, block: Tensor) -> Tensor:
@@ -19,59 +17,8 @@ def within(scores: Tensor, block: Tensor) -> Tensor:
     return torch.softmax(scores.masked_fill(~block, -torch.inf), dim=-1).nan_to_num(0.0)
 
 
-@dataclass(frozen=True)
-class Sap(Intervention):
-    """Stochastic attention probing: learned attention weights on a block of keys give way to predefined ones.
-
-    keys     the block: `visual`, `text`, `all` keys
-    queries  the rows: `all`; `text` tokens after the (first) image; `visual`; `last`: the prompt's last token and
-             every generated one
-    weights  how mass is spread in the block: `gaussian` softmax of N(0, 1) scores; `gaussian_abs` |N(0, 1)|,
-             normalised; `uniform`; `permuted` the row's learned weights, shuffled among the block's keys; `static`
-             softmax of one table of N(0, 1) scores by query and key position, the same for all samples, layers and
-             heads; `gaussian_logits` block scores from N(mean, std) of its learned scores, softmax over the row;
-             `zero` nothing
-    mass     of the block: `keep` the row's learned total; `share` its share of the visible keys; or a number in
-             [0, 1]. `gaussian_logits` and `zero` fix the mass themselves
-    phase    `both`, `prefill`, `decode`
-
-    Causal and padding zeros stay zero and rows sum to 1. A row without a visible key in the block stays as it was; with
-    `zero`, so does a row whose visible keys all lie in the block. Where a block holds every visible key its mass is 1.
-    """
-
-    name: ClassVar[str] = "sap"
-    choices: ClassVar[dict[str, tuple[str, ...]]] = {
-        "keys": ("visual", "text", "all"),
-        "queries": ("all", "text", "visual", "last"),
-        "weights": ("gaussian", "gaussian_abs", "uniform", "permuted", "static", "gaussian_logits", "zero"),
-        "phase": ("both", "prefill", "decode"),
-    }
-    printed: ClassVar[tuple[str, ...]] = ("keys", "weights")
-    keys: str = "visual"
-    queries: str = "all"
-    weights: str = "gaussian"
-    mass: str | float = "keep"
-    layers: Numbers = None
-    heads: Numbers = None
-    phase: str = "both"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if isinstance(self.mass, str) and self.mass not in ("keep", "share"):
-            raise ValueError(f"sap: mass={self.mass!r} is not keep, share or a number in [0, 1]")
-        if not isinstance(self.mass, str):
-            if not 0 <= float(self.mass) <= 1:
-                raise ValueError(f"sap: mass={self.mass!r} is not in [0, 1]")
-            object.__setattr__(self, "mass", float(self.mass))
-        if self.weights in ("gaussian_logits", "zero") and self.mass != "keep":
-            raise ValueError(
-                f"sap: weights={self.weights} fixes the mass itself, mass={self.mass} cannot be asked of it"
-            )
-
-    @property
-    def random(self) -> bool:  # type: ignore[override]
-        """Does the seed matter."""
-        return self.weights not in ("uniform", "zero")
+class Sap(Intervention, forms.Sap):
+    """Stochastic attention probing: learned attention weights on a block of keys give way to predefined ones."""
 
     @property
     def edits(self) -> list[Callable[[Tensor, Tensor, Rows], Tensor]]:

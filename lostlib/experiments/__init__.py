@@ -1,0 +1,1 @@
+"""What can be measured, and what each experiment is asked: `catalog`, which needs no torch."""

@@ -1,0 +1,122 @@
+"""One measurement has one key, however it is asked for; the catalog of experiments says what their loops take."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from lostlib import interventions, results
+from lostlib.experiments import catalog
+from lostlib.forms import Form
+from lostlib.results import Key
+
+OTHER = {  # a value that is not the usual one, for each parameter
+    "max_new_tokens": 3, "controls": ["no_rope"], "rank": "erank", "unit": "bits", "causal": True, "scope": "model",
+    "without": "tokens", "tau": "10%", "detector": "massive", "dims": "1+4", "min_mass": 0.1, "p": 0.5, "rho": 0.9,
+    "preset": "official_code", "blocks": 4, "scenes": 50,
+}  # fmt: skip
+SHORT = [
+    ("sap", "sap:keys=visual,weights=gaussian"),
+    ("sap:weights=permuted", "sap:keys=visual,weights=permuted"),
+    ("sap:weights=uniform,keys=text", "sap:keys=text,weights=uniform"),
+    ("sap:layers=0+1+2,mass=keep,phase=both", "sap:keys=visual,weights=gaussian,layers=0-2"),
+    ("knockout:tau=0.1e2", "knockout:keys=sinks,tau=10.0"),
+    ("knockout:tau=10.0%", "knockout:keys=sinks,tau=10%"),
+    ("var:rho=1", "var:rho=1.0"),
+    ("noise_delta:scale=frobenius", "noise_delta"),
+    ("pool&sap:keys=visual", "pool & sap:keys=visual,weights=gaussian"),
+]
+
+
+def key(experiment: str, intervention: str = "none", seed: int = 0, **parameters: object) -> Key:
+    return Key.of(experiment, "mini-llava-1.5", "mini-pope", 4, intervention, seed, parameters)
+
+
+@pytest.mark.parametrize("name", catalog.EXPERIMENTS)
+def test_defaults_spelt_out_are_no_other_table(name):
+    usual = dict(catalog.experiment(name).parameters)
+    assert key(name, **usual) == key(name)
+    assert key(name, **usual, batch_size=3).path == key(name).path
+
+
+@pytest.mark.parametrize("name", catalog.EXPERIMENTS)
+def test_neither_is_another_order_of_parameters(name):
+    other = {one: OTHER[one] for one in catalog.experiment(name).parameters}
+    turned = dict(reversed(other.items()))
+    assert key(name, **other) == key(name, **turned)
+    assert str(key(name, **other)) == str(key(name, **turned))  # also to the letter
+    assert key(name, **other).parameters == other
+
+
+@pytest.mark.parametrize("name", [name for name, about in catalog.EXPERIMENTS.items() if about.changed])
+@pytest.mark.parametrize(("short", "full"), SHORT)
+def test_nor_a_short_form_of_an_intervention(name, short, full):
+    assert key(name, short).intervention == full
+    assert key(name, short, seed=2) == key(name, full, seed=2)
+
+
+def test_values_have_one_way_to_be_written():
+    assert key("residual", controls=("noise_delta:scale=frobenius", "noise_qkv", "no_rope")) == key("residual")
+    assert key("sinks", tau=20) == key("sinks", dims=None) == key("sinks")
+    assert key("sinks", tau="10.0%").path == key("sinks", tau="10%").path
+    assert key("sinks", dims="4+1+2+3").parameters == {"dims": "1-4"}
+    assert key("heads", p=1).path == key("heads", p=1.0).path
+
+
+def test_a_seed_that_nothing_asks_for_is_none():
+    assert key("answers", seed=3) == key("answers")
+    assert key("answers", "sap:weights=uniform", seed=3).seed == 0
+    assert key("answers", "sap", seed=3).seed == 3
+    assert key("sinks", seed=3) == key("sinks")
+    assert key("residual", seed=3) != key("residual")
+
+
+def test_what_does_not_exist_is_refused():
+    for problem, call in {
+        "did you mean 'residual'": lambda: key("residuals"),
+        "did you mean 'rank'": lambda: key("residual", ranks="erank"),
+        "did you mean 'gaussian'": lambda: key("answers", "sap:weights=gausian"),
+        "untouched model": lambda: key("residual", "sap"),
+    }.items():
+        with pytest.raises(ValueError, match=problem):
+            call()
+
+
+@pytest.mark.parametrize("name", catalog.EXPERIMENTS)
+def test_the_catalog_says_what_the_loop_takes(name):
+    about = catalog.experiment(name)
+    module, _, function = about.loop.partition(":")
+    taken = inspect.signature(getattr(import_module(f"lostlib.{module}"), function)).parameters
+    plain = ("model", "benchmark", "items", "work", "intervention", "seed", *catalog.HOW)
+    own = {one: about.default for one, about in taken.items() if one not in plain}
+    assert json.loads(json.dumps(own)) == dict(about.parameters)
+    assert ("intervention" in taken) == about.changed
+    assert ("seed" in taken) == (about.changed or about.seeded)
+    assert {"batch_size"} <= set(taken)
+
+
+def test_every_shipped_table_is_where_its_key_says():
+    for path in results.shipped_tables():
+        held = results.read_key(path)
+        again = catalog.canonical(held.experiment, held.intervention, held.seed, held.parameters)
+        assert again == (held.intervention, held.seed, held.parameters), path
+        assert path == results.paths.RESULTS / held.path
+
+
+def test_each_form_has_a_class_that_does_it():
+    assert set(interventions.Intervention.kinds) == set(Form.kinds)
+    for text, full in SHORT:
+        assert str(interventions.Intervention.parse(text)) == str(Form.parse(text)) == full
+
+
+def test_a_key_needs_no_torch():
+    code = (
+        "import sys; from lostlib.results import Key; Key.of('answers', 'mini-llava-1.5', 'mini-pope', 4, 'var:rho=1');"
+        "Key.of('sinks', 'mini-llava-1.5', 'mini-pope', 4, parameters={'tau': '10%'}); print('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
