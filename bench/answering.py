@@ -1,4 +1,4 @@
-"""What does keeping memory save? Answers with glibc's defaults, and with `lostlib.memory.keep_memory`, in turns.
+"""What does keeping memory save? Answers with glibc's defaults, and with `lostlib.machine.keep_memory`, in turns.
 
     python bench/answering.py --benchmark mini-mmmu --n 64 --repeats 3
 
@@ -19,7 +19,7 @@ INTERVENTIONS = ("none", "sap:keys=visual,weights=gaussian")
 def once(model: str, benchmark: str, n: int, keep: bool) -> dict:
     """Seconds for each intervention, and what was said, in this process."""
     from lostlib import intervene, load_benchmark, load_model
-    from lostlib.memory import keep_memory
+    from lostlib.machine import keep_memory
 
     if keep:
         keep_memory()

@@ -29,8 +29,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lostlib import paths
-from lostlib.attention import Rows
 from lostlib.interventions import Intervention
+from lostlib.models.attention import Rows
 
 HEADS, KV_HEADS, CHANNELS, HIDDEN, MLP = 28, 4, 128, 3584, 18944
 BEFORE, AFTER = 16, 48  # text tokens around the image

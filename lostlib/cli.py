@@ -11,10 +11,17 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
-from lostlib import benchmarks, paths, results, stats, zoo
-from lostlib import students as editions
-from lostlib.experiments import catalog
-from lostlib.modelchoice import ModelChoice
+from lostlib import (
+    benchmarks,
+    catalog,
+    checkpoints,
+    machine,
+    paths,
+    stats,
+    tables,
+)
+from lostlib.checkpoints import ModelChoice
+from lostlib.teach import editions
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,17 +39,17 @@ def models() -> None:
     "fits" asks for a fifth more, since activations and cache need room too. Any other folder in hub format or hub id of
     these families works as well.
     """
-    here = zoo.memory()
+    here = machine.memory()
     head = ("model", "family", "layers", "heads/kv", "hidden", "visual tokens", "prompt", "GB", "fits")
-    lines = [head, *(_line(card, here) for card in zoo.CARDS.values())]
+    lines = [head, *(_line(card, here) for card in checkpoints.CARDS.values())]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     typer.echo("\n? found in no source, check before quoting. Memory here: " + _sizes(here))
-    typer.echo(zoo.AWQ_NEEDS)
+    typer.echo(machine.AWQ_NEEDS)
 
 
-def _line(card: zoo.Card, here: dict[str, float]) -> tuple[str, ...]:
+def _line(card: checkpoints.Card, here: dict[str, float]) -> tuple[str, ...]:
     def known(text: str, *names: str) -> str:
         return text + "?" * bool({*names} & {*card.unconfirmed})
 
@@ -55,7 +62,7 @@ def _line(card: zoo.Card, here: dict[str, float]) -> tuple[str, ...]:
         card.visual_tokens,
         card.prompt,
         known(f"{card.gigabytes:.1f}" if card.gigabytes >= 0.1 else f"{card.gigabytes:.3f}", "parameters"),
-        zoo.fits(card, here),
+        machine.fits(card, here),
     )
 
 
@@ -134,12 +141,12 @@ def run(
         given = {"dtype": dtype, "revision": revision, "min_pixels": min_pixels, "max_pixels": max_pixels}
         choice = ModelChoice.parse(model, **given)
         if keep:
-            key = results.Key.of(experiment, str(choice), benchmark, n, intervention, seed, own)
-            if results.is_held(key, out):
+            key = tables.Key.of(experiment, str(choice), benchmark, n, intervention, seed, own)
+            if tables.is_held(key, out):
                 typer.echo(f"{out / key.path}: is there")
                 return
 
-        from lostlib import measure
+        from lostlib.experiments import measure
 
         work, asked = out.with_name(f"{out.name}.unfinished"), own | {"model": str(choice), "benchmark": benchmark}
         asked |= {"n": n, "intervention": intervention, "seed": seed, "device": device}
@@ -149,8 +156,8 @@ def run(
             return
         table = measure.measure(experiment, work=work, **asked)
         path = out / table.key.path
-        former = f", in place of a table of {results.read_key(path).n} items" if path.exists() else ""
-        results.write(table, out)
+        former = f", in place of a table of {tables.read_key(path).n} items" if path.exists() else ""
+        tables.write(table, out)
         typer.echo(f"{path}: {len(table.frame)} rows in {table.about['seconds']} s{former}")
         measure.clear(work, table.key)
         if about.shared:
@@ -209,7 +216,7 @@ def train(
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite a model that is there.")] = False,
 ) -> None:
     """Train a mini model, or plant sinks in one; a stopped training goes on where it was."""
-    from lostlib.miniworld.train import train as train_model
+    from lostlib.minimodels.make import train as train_model
 
     with _mistakes_told():
         typer.echo(train_model(name, seed, device, out, replace=replace))
@@ -223,9 +230,9 @@ def check(
     all_: Annotated[bool, typer.Option("--all", help="Measure every item of every table again.")] = False,
 ) -> None:
     """Measure shipped tables again, a sample or all of them, and compare."""
-    from lostlib.checking import check_table
+    from lostlib.experiments.recheck import check_table
 
-    models = {path: results.read_key(path).model for path in results.shipped_tables(folder)}
+    models = {path: tables.read_key(path).model for path in tables.shipped_tables(folder)}
     chosen = [path for path, held in models.items() if not model or model in (held, held.partition(":")[0])]
     with _mistakes_told():
         if model and not chosen:

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
-from lostlib.names import nearest
+from lostlib.text import nearest
 
 Numbers = tuple[int, ...] | None  # layers, heads or dimensions; None means all, or what fits the model
 LISTS = {"layers": "n_layers", "heads": "n_heads", "dims": "hidden_size"}  # parameter -> how many a model has

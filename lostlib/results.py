@@ -1,185 +1,15 @@
-"""Measured tables: what identifies one, Parquet in and out, and where a chapter gets it from.
-
-A table is identified by its `Key`: experiment, model and weights, benchmark and version, intervention, seed, n and
-parameters. Its manifest also records versions, device, date and the command that makes it; these are not part of the
-key. Tables are shipped under `data/results`; whatever is not shipped is measured when it is asked for. No torch here.
-"""
+"""The one door of chapters: a table that is shipped, or else one that is measured now. No torch before it measures."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import re
-import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from lostlib import paths
-from lostlib.benchmarks import VERSIONS, Choice
-from lostlib.experiments.catalog import canonical
-from lostlib.modelchoice import ModelChoice
-
-META = b"lostlib"  # the manifest's place in the Parquet file
-# columns held in parts of a unit: finer than what repeats between machines, coarse enough to compress
-STEPS = {"logprob": 1024}
-
-
-@dataclass(frozen=True)
-class Key:
-    """What a table is a measurement of."""
-
-    experiment: str
-    model: str
-    weights: str
-    benchmark: str
-    version: str
-    intervention: str = "none"
-    seed: int = 0
-    n: int = 0
-    parameters: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls, experiment: str, model: str, benchmark: str, n: int, intervention: str = "none", seed: int = 0,
-        parameters: Mapping[str, Any] | None = None,
-    ) -> Key:  # fmt: skip
-        """The one key of what is asked for, however it is written; no model is loaded. Mistakes are errors."""
-        loaded, asked = ModelChoice.parse(model), Choice.parse(benchmark)
-        rest = canonical(experiment, intervention, seed, parameters)
-        return cls(experiment, str(loaded), loaded.weights, str(asked), VERSIONS[asked.name], *rest[:2], n, rest[2])
-
-    @property
-    def path(self) -> Path:
-        """Where the table is kept, below a results folder."""
-        extra = "".join(f".{k}={v}" for k, v in sorted(self.parameters.items()))
-        file = re.sub(r"[^A-Za-z0-9=+.-]+", "_", f"{self.intervention}{extra}") + f".s{self.seed}.parquet"
-        benchmark = re.sub(r"[^A-Za-z0-9=+.-]+", "_", self.benchmark)
-        model = re.sub(r"[^A-Za-z0-9=+.@-]+", "_", self.model.replace("/", "--"))
-        return Path(self.experiment) / model / benchmark / file
-
-    @property
-    def command(self) -> str:
-        """The shell command that makes this table."""
-        words = ["lostlib", "run", self.experiment, "--model", self.model, "--benchmark", self.benchmark]
-        words += [] if self.intervention == "none" else ["--intervention", self.intervention]
-        words += ["--seed", str(self.seed), "--n", str(self.n)]
-        for name, value in sorted(self.parameters.items()):
-            words += ["--set", f"{name}={_as_text(value)}"]
-        return shlex.join(words)
-
-    def covers(self, wanted: Key) -> bool:
-        """Does a table with this key hold the wanted one: the same in everything, and at least as many items?"""
-        return replace(self, n=wanted.n) == wanted and self.n >= wanted.n
-
-
-def _as_text(value: Any) -> str:
-    """As `--set` reads it: JSON, or a text that is no JSON."""
-    try:
-        json.loads(value)
-    except (TypeError, ValueError):
-        return value if isinstance(value, str) else json.dumps(value)
-    return json.dumps(value)
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows and where they came from."""
-
-    frame: pd.DataFrame
-    key: Key
-    about: dict[str, Any]  # versions, device, dtype, backend, date, seconds, command
-    origin: str = "measured"  # or "shipped"
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        """Everything about the table but its rows, for provenance boxes."""
-        return {
-            **asdict(self.key),
-            "hash": content_hash(self.frame),
-            "source": self.origin,
-            "name": self.key.path.stem,
-            **self.about,
-        }
-
-
-def content_hash(frame: pd.DataFrame) -> str:
-    """16 hex digits over the rows, the same on every machine that holds the same rows."""
-    return hashlib.sha256(frame.to_csv(index=False, float_format="%.9g").encode()).hexdigest()[:16]
-
-
-def rounded(frame: pd.DataFrame) -> pd.DataFrame:
-    """Five digits of every float, as a table's file holds them; still float64, so that sums keep theirs."""
-    return _floats(_held(frame), "float64")
-
-
-def _held(frame: pd.DataFrame) -> pd.DataFrame:
-    """Floats as float32 whose last seven bits are zero, which compress: the sixth digit differs between machines."""
-    held = _floats(frame, "float32")
-    for known, steps in STEPS.items():
-        if known in held:
-            held[known] = held[known].mul(steps).round().div(steps)
-    for name in held.select_dtypes("float32"):
-        bits = held[name].to_numpy().view(np.uint32)
-        held[name] = ((bits + np.uint32(0x40)) & np.uint32(0xFFFFFF80)).view(np.float32)
-    return held
-
-
-def _floats(frame: pd.DataFrame, dtype: str) -> pd.DataFrame:
-    return frame.astype(dict.fromkeys(frame.select_dtypes(["float32", "float64"]), dtype))
-
-
-def write(table: Table, folder: Path) -> Path:
-    """Write a table atomically, floats with five digits; the manifest travels inside the Parquet file."""
-    path = folder / table.key.path
-    meta = {META: json.dumps({"key": asdict(table.key), "about": table.about})}
-    held = _held(table.frame)
-    rows = pa.Table.from_pandas(held, preserve_index=False).replace_schema_metadata(None)
-    floats = [name for name, dtype in held.dtypes.items() if dtype == "float32"]
-    encoding = dict.fromkeys(floats, "BYTE_STREAM_SPLIT")  # first bytes of all floats first, and so on: a third smaller
-    encoding |= dict.fromkeys({"item", "cluster"} & set(held), "DELTA_BYTE_ARRAY")  # ids differ in their ends
-    level = 11 if len(held) < 200_000 else 5  # a twentieth less than zstd's best; of millions of rows slow
-    how: dict[str, Any] = {"compression": "brotli", "compression_level": level, "column_encoding": encoding}
-    how |= {"use_dictionary": [name for name in held if name not in encoding]}
-    how |= {"store_schema": False, "write_statistics": False}  # in small tables another fifth, which nobody reads
-    with paths.replacing(path) as partial, pq.ParquetWriter(partial, rows.schema, **how) as writer:
-        writer.write_table(rows)
-        writer.add_key_value_metadata(meta)
-    return path
-
-
-def read(path: Path) -> Table:
-    """Read a table."""
-    held = pq.read_table(path)
-    meta = json.loads(held.schema.metadata[META])
-    frame = _floats(held.replace_schema_metadata(None).to_pandas(), "float64")
-    return Table(frame, Key(**meta["key"]), meta["about"], "shipped")
-
-
-def read_key(path: Path) -> Key:
-    """The key alone, from the file's footer."""
-    return Key(**json.loads(pq.read_schema(path).metadata[META])["key"])
-
-
-def first_items(table: Table, n: int) -> Table:
-    """The table of its first n items (rows keep the items' order)."""
-    items = table.frame["item"].drop_duplicates().head(n)
-    return replace(
-        table, frame=table.frame[table.frame["item"].isin(items)].reset_index(drop=True), key=replace(table.key, n=n)
-    )
-
-
-def shipped_tables(folder: Path | None = None) -> Iterator[Path]:
-    """All tables of a results folder, in name order."""
-    yield from sorted((folder or paths.RESULTS).rglob("*.parquet"))
+from lostlib.tables import Key, Table, first_items, is_held, read, write
 
 
 def obtain(
@@ -191,7 +21,7 @@ def obtain(
     Parameters
     ----------
     experiment : str
-        One of `lostlib.experiments.catalog.EXPERIMENTS`.
+        One of `lostlib.catalog.EXPERIMENTS`.
     model, benchmark : str
         As for `load_model` and `load_benchmark`, with all that belongs to them in the text.
     n : int
@@ -208,7 +38,7 @@ def obtain(
     if is_held(wanted, folder):
         found = first_items(read(folder / wanted.path), n)
     else:
-        from lostlib import measure
+        from lostlib.experiments import measure
 
         found = measure.measure(
             experiment, model=model, benchmark=benchmark, n=n, intervention=intervention, seed=seed, device=device,
@@ -219,15 +49,6 @@ def obtain(
     if found.origin == "measured":
         print(f"measured now: {experiment} of {model} on {benchmark}, {wanted.intervention}, seed {seed}, {n} items")
     return found
-
-
-def is_held(wanted: Key, folder: Path) -> bool:
-    """Is there a table in this folder that serves; whoever never fetched a hub model takes any commit of it."""
-    path = folder / wanted.path
-    if not path.exists():
-        return False
-    held = read_key(path)
-    return held.covers(replace(wanted, weights=held.weights) if wanted.weights == "unknown" else wanted)
 
 
 def sources(tables: Iterable[Table]) -> str:

@@ -34,7 +34,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 
-from lostlib import drawing, paths, results, stats
+from lostlib import paths, results, stats
+from lostlib.report import drawing
 
 # %% [markdown]
 # ## Minimal code

@@ -52,7 +52,7 @@ seeds = 5
 import re as _re
 
 from lostlib import report
-from lostlib.parameters import BENCHMARKS
+from lostlib.report.parameters import BENCHMARKS
 
 _towers = _re.compile(r"[\w.:=,/@-]+(\+[\w.:=,/@-]+)*")
 report.check_parameters(globals(), towers=_towers, benchmarks=BENCHMARKS, seeds=(int, 1, 20))
@@ -62,9 +62,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from lostlib import drawing, results, stats
+from lostlib import results, stats
 from lostlib.benchmarks import Choice, chance
-from lostlib.names import slug
+from lostlib.report import drawing
+from lostlib.text import slug
 
 # %% [markdown]
 # ## Minimal code

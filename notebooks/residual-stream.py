@@ -44,9 +44,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from lostlib import drawing, results, stats
+from lostlib import results, stats
 from lostlib.benchmarks import load_benchmark
-from lostlib.modelchoice import ModelChoice
+from lostlib.checkpoints import ModelChoice
+from lostlib.report import drawing
 
 # %% [markdown]
 # ## What the model sees

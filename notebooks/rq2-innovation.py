@@ -63,7 +63,8 @@ report.style()
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lostlib import claims, drawing, results, stats
+from lostlib import claims, results, stats
+from lostlib.report import drawing
 
 # %% [markdown]
 # ## Minimal code

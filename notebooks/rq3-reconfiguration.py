@@ -66,7 +66,7 @@ seeds = 5
 
 # %% tags=["hide-input"]
 from lostlib import report
-from lostlib.parameters import BENCHMARKS
+from lostlib.report.parameters import BENCHMARKS
 
 report.check_parameters(globals(), benchmarks=BENCHMARKS, seeds=(int, 1, 20))
 report.style()
@@ -78,8 +78,9 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from lostlib import claims, drawing, explore, results, stats
+from lostlib import claims, results, stats
 from lostlib.benchmarks import Choice, load_benchmark
+from lostlib.report import drawing, interactive
 
 # %% [markdown]
 # ## Minimal code
@@ -328,7 +329,7 @@ def _by_benchmark(frames):
 said = {"learned": _by_benchmark({name: baseline[name].assign(right=baseline[name]["correct"]) for name in _names})}
 said |= {label: _by_benchmark({name: after[name, label] for name in _names}) for label in RUNS}
 if scenes:
-    explore.answers(
+    interactive.answers(
         scenes,
         said,
         "scenes-replaced",
@@ -459,7 +460,7 @@ for _label, _intervention in (
     _run_label = "learned" if _label == "learned" else f"visual: {_label}"
     maps[_label] = _by_benchmark({name: found.frame for name, found in _found.items()}), said[_run_label]
 if scenes:
-    explore.maps(
+    interactive.maps(
         scenes,
         maps,
         "maps",

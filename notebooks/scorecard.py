@@ -49,8 +49,10 @@ report.style()
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from lostlib import claims, drawing, results, scorecard, stats
-from lostlib.zoo import CARDS
+from lostlib import claims, results, stats
+from lostlib.checkpoints import CARDS
+from lostlib.claims import scorecard
+from lostlib.report import drawing
 
 # %% [markdown]
 # ## Minimal code

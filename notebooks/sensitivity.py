@@ -33,7 +33,7 @@ seeds = 5
 
 # %% tags=["hide-input"]
 from lostlib import report
-from lostlib.parameters import BENCHMARKS
+from lostlib.report.parameters import BENCHMARKS
 
 report.check_parameters(globals(), benchmarks=BENCHMARKS, seeds=(int, 1, 20))
 report.style()
@@ -47,9 +47,10 @@ import pandas as pd
 from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 
-from lostlib import claims, drawing, results, stats
+from lostlib import claims, results, stats
 from lostlib.benchmarks import Choice, load_benchmark
-from lostlib.modelchoice import ModelChoice
+from lostlib.checkpoints import ModelChoice
+from lostlib.report import drawing
 
 # %% [markdown]
 # ## Minimal code

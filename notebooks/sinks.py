@@ -75,7 +75,7 @@ heads = "all"
 import re as _re
 
 from lostlib import report
-from lostlib.parameters import BENCHMARKS
+from lostlib.report.parameters import BENCHMARKS
 
 _numbers = _re.compile(r"all|\d+(\+\d+)*")
 _own = {
@@ -99,9 +99,10 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from lostlib import claims, drawing, results, stats, zoo
+from lostlib import checkpoints, claims, results, stats
 from lostlib.benchmarks import Choice, load_benchmark
-from lostlib.names import slug
+from lostlib.report import drawing
+from lostlib.text import slug
 
 # %% [markdown]
 # ## Minimal code
@@ -127,7 +128,7 @@ from lostlib.names import slug
 # %% tags=["hide-input"]
 _kept = []
 _tau = tau if "%" in tau else float(tau)
-_planted = getattr(zoo.CARDS.get(model), "planted_in", None)
+_planted = getattr(checkpoints.CARDS.get(model), "planted_in", None)
 _models = [name for name in dict.fromkeys((compare, model)) if name]
 
 

@@ -13,11 +13,11 @@ import lostlib
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Untrained, with weights large enough that attention is far from uniform and every module matters."""
-    from lostlib.miniworld import build
+    from lostlib.minimodels import bodies, recipes
 
     torch.manual_seed(0)
-    sizes = build.Recipe(layers=3, hidden=64, heads=4, mlp=96, vision_layers=2, vision_hidden=32, vision_mlp=64)
-    body = build.body(sizes)
+    sizes = recipes.Recipe(layers=3, hidden=64, heads=4, mlp=96, vision_layers=2, vision_hidden=32, vision_mlp=64)
+    body = bodies.body(sizes)
     model, processor = body.model(), body.processor
     for layer in model.model.language_model.layers:
         for projection in (

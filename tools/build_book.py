@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lostlib import results
+from lostlib import tables
 
 BUILD = Path("_build")
 SOURCE, RUN = BUILD / "src", BUILD / "run" / "notebooks"
@@ -39,10 +39,10 @@ def assemble() -> None:
 def manifests() -> pd.DataFrame:
     """One line a shipped table: its manifest, how many rows it has and its file."""
     lines = []
-    for path in results.shipped_tables():
-        table = results.read(path)
+    for path in tables.shipped_tables():
+        table = tables.read(path)
         about = {k: json.dumps(v) if isinstance(v, dict) else v for k, v in table.manifest.items()}
-        file = path.relative_to(results.paths.RESULTS).as_posix()
+        file = path.relative_to(tables.paths.RESULTS).as_posix()
         lines.append(about | {"rows": len(table.frame), "file": file})
     return pd.DataFrame(lines).drop(columns=["source", "name"])
 

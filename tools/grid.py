@@ -16,11 +16,11 @@ from typing import Any
 
 import yaml
 
-from lostlib.experiments import catalog
-from lostlib.modelchoice import ModelChoice
-from lostlib.names import nearest
-from lostlib.results import Key, is_held
-from lostlib.zoo import CARDS, HEADROOM, minutes
+from lostlib import catalog
+from lostlib.checkpoints import CARDS, ModelChoice
+from lostlib.machine import HEADROOM, minutes
+from lostlib.tables import Key, is_held
+from lostlib.text import nearest
 
 GPU = 80  # GB; a model that is larger gets several GPUs
 UNKNOWN = 16.0  # GB, of a hub model that `lostlib models` does not list
@@ -116,9 +116,11 @@ def jobs(path: str | Path) -> dict[str, Job]:
 
 def missing(asked: Iterable[Job], results: str | Path) -> list[Job]:
     """The jobs whose tables this folder lacks, or holds of fewer items or other weights; mistakes are errors."""
+    from lostlib.experiments import measure
+
     found = []
     for job in asked:
-        catalog.experiment(job.key.experiment).checked(job.key.parameters)
+        measure.check_parameters(job.key.experiment, job.key.parameters)
         if not is_held(job.key, Path(results)):
             found.append(job)
     return found

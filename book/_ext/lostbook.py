@@ -23,7 +23,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from lostlib import claims, zoo
+from lostlib import checkpoints, claims, machine
 
 BOOK, NUMBER, VERDICT = (f"application/vnd.lost.{kind}+json" for kind in ("book", "number", "verdict"))
 NUMERIC = re.compile(r"(≤ |below )?[-+−]?[\d.,]+(-\d+)?(e[-+]?\d+)?( ?%)?\??( \[[-+−\d., %]+\])?|–")
@@ -217,20 +217,20 @@ def outcome(claim: str, benchmark: str, found: list[dict[str, str]]) -> str:
 
 
 class Models(SphinxDirective):
-    """``{models}``: the checkpoints of `lostlib.zoo`, their memory and an estimate of the time they take."""
+    """``{models}``: the checkpoints of `lostlib.checkpoints`, their memory and an estimate of the time they take."""
 
     def run(self) -> list[nodes.Node]:
         """Build the table from the package's own data."""
-        self.env.note_dependency(zoo.__file__)
+        self.env.note_dependency(checkpoints.__file__)
         rows = [
             (
                 card.id,
                 str(card.layers),
                 card.visual_tokens,
                 f"{card.gigabytes:.3g}" + "?" * ("parameters" in card.unconfirmed),
-                f"{minutes:.2g}" if (minutes := zoo.minutes(card)) >= 0.1 else "below 0.1",
+                f"{minutes:.2g}" if (minutes := machine.minutes(card)) >= 0.1 else "below 0.1",
             )
-            for card in zoo.CARDS.values()
+            for card in checkpoints.CARDS.values()
         ]
         return csv_table(self, ("Model", "Layers", "Visual tokens", "GB", "Minutes (estimated)"), rows, plain=5)
 

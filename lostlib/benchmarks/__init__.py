@@ -36,7 +36,7 @@ from lostlib.benchmarks import (
 )
 from lostlib.benchmarks.items import Item, Pictures
 from lostlib.benchmarks.scoring import Judge, Mark
-from lostlib.names import nearest, slug
+from lostlib.text import nearest, slug
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -221,7 +221,7 @@ class Choice(NamedTuple):
 
     @property
     def slug(self) -> str:
-        """The label as part of a key, see `lostlib.names.slug`.
+        """The label as part of a key, see `lostlib.text.slug`.
 
         >>> Choice.parse("mini-mathvista:variant=scenes").slug
         'mathvista_scenes'

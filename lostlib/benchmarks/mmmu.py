@@ -15,7 +15,14 @@ from lostlib.benchmarks import scoring
 from lostlib.benchmarks.extractors import EXTRACTORS
 from lostlib.benchmarks.hub import Source
 from lostlib.benchmarks.items import PLACE, Item, known
-from lostlib.benchmarks.prompts import DEFAULT, LETTER, SHORT, Style, kit, lines
+from lostlib.benchmarks.prompts import (
+    DEFAULT,
+    LETTER,
+    SHORT,
+    Style,
+    kit,
+    lines,
+)
 from lostlib.benchmarks.scoring import Mark
 
 KINDS = ("mcq", "open")

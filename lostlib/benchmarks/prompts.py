@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from lostlib.names import nearest
+from lostlib.text import nearest
 
 PROFILES = ("default", "lmms", "vlmevalkit")
 FAMILIES = ("llava", "llava_next", "qwen2_5_vl")

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from lostlib import stats
 from lostlib.benchmarks.extractors import EXTRACTORS, KINDS
 from lostlib.benchmarks.items import Item
-from lostlib.names import nearest
+from lostlib.text import nearest
 
 
 class Mark(NamedTuple):

@@ -14,7 +14,14 @@ import numpy as np
 from lostlib import stats
 from lostlib.benchmarks.hub import Source
 from lostlib.benchmarks.items import Item, known
-from lostlib.benchmarks.prompts import DEFAULT, LETTER, Style, direct, kit, select
+from lostlib.benchmarks.prompts import (
+    DEFAULT,
+    LETTER,
+    Style,
+    direct,
+    kit,
+    select,
+)
 from lostlib.benchmarks.scoring import Mark, Scores, values
 
 KINDS = ("mcq",)

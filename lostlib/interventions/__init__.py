@@ -18,13 +18,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from lostlib.attention import Run, running
 from lostlib.forms import format_numbers, parse_numbers
 from lostlib.interventions.base import Intervention, Nothing, Together
 from lostlib.interventions.noise import NoiseDelta, NoiseQKV, NoRope, noise_like, without_rotation
 from lostlib.interventions.pool import Pool
-from lostlib.interventions.redirect import Knockout, Var
 from lostlib.interventions.sap import Sap
+from lostlib.interventions.sinks import Knockout, Var
+from lostlib.models.attention import Run, running
 
 __all__ = [
     "Intervention",

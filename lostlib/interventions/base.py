@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lostlib import forms
-from lostlib.attention import Rows, Run
 from lostlib.forms import LISTS, Form, Numbers
+from lostlib.models.attention import Rows, Run
 
 
 class Intervention(Form):

@@ -8,18 +8,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from lostlib import draws, forms
-from lostlib.attention import Run
+from lostlib import forms
 from lostlib.interventions.base import Intervention, chosen_layers
+from lostlib.models import keyed_random
+from lostlib.models.attention import Run
 
 
 def noise_like(update: Tensor, items: Tensor, positions: Tensor, layer: int, seed: int) -> Tensor:
     """Standard normal numbers (B, S, H) keyed by (seed, item, layer, token position, channel)."""
     channels = torch.arange(update.shape[-1], device=update.device)
-    rows = draws.chain(
-        seed, draws.text_key("noise_delta"), items[:, None], layer, positions, device=update.device
+    rows = keyed_random.chain(
+        seed, keyed_random.text_key("noise_delta"), items[:, None], layer, positions, device=update.device
     )  # (B, S)
-    return draws.normal(draws.chain(rows[..., None], channels, device=update.device))
+    return keyed_random.normal(keyed_random.chain(rows[..., None], channels, device=update.device))
 
 
 class NoiseDelta(Intervention, forms.NoiseDelta):
@@ -68,8 +69,8 @@ class NoiseQKV(Intervention, forms.NoiseQKV):
             found = "quantized ones" if weight is None else "offloaded ones" if weight.is_meta else weight.dtype
             raise ValueError(f"noise_qkv needs floating-point weights in memory, layer {layer} {which} has {found}")
         rows, columns = (torch.arange(n, device=weight.device) for n in weight.shape)
-        drawn = draws.normal(
-            draws.chain(seed, draws.text_key(which), layer, rows[:, None], columns, device=weight.device)
+        drawn = keyed_random.normal(
+            keyed_random.chain(seed, keyed_random.text_key(which), layer, rows[:, None], columns, device=weight.device)
         )
         wide = weight.detach().float()
         return (wide.mean() + wide.std() * drawn).to(weight.dtype)

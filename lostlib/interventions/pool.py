@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lostlib import forms
-from lostlib.attention import Run
 from lostlib.interventions.base import Intervention
-from lostlib.residual import module_input
+from lostlib.models.attention import Run
+from lostlib.models.stream import module_input
 
 
 def pooled(hidden: Tensor, visual: Tensor) -> Tensor:

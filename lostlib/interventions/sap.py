@@ -7,9 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lostlib import draws, forms
-from lostlib.attention import Rows
+from lostlib import forms
 from lostlib.interventions.base import Intervention
+from lostlib.models import keyed_random
+from lostlib.models.attention import Rows
 
 
 def within(scores: Tensor, block: Tensor) -> Tensor:
@@ -75,7 +76,7 @@ class Sap(Intervention, forms.Sap):
     def _spread(self, probs: Tensor, block: Tensor, rows: Rows) -> Tensor:
         if self.weights == "uniform":
             return within(torch.zeros_like(probs), block)
-        noise = draws.normal(self._hashes(rows, probs.shape[1]))  # (B or 1, heads or 1, Q, K)
+        noise = keyed_random.normal(self._hashes(rows, probs.shape[1]))  # (B or 1, heads or 1, Q, K)
         if self.weights == "gaussian_abs":
             absolute = noise.abs() * block
             return absolute / absolute.sum(-1, keepdim=True).clamp_min(1e-30)
@@ -89,16 +90,18 @@ class Sap(Intervention, forms.Sap):
         inside = scores.masked_fill(~block, 0.0)
         mean = inside.sum(-1, keepdim=True) / count
         std = (((inside - mean) * block).square().sum(-1, keepdim=True) / count).sqrt()
-        return mean + std * draws.normal(self._hashes(rows, scores.shape[1]))
+        return mean + std * keyed_random.normal(self._hashes(rows, scores.shape[1]))
 
     def _hashes(self, rows: Rows, heads: int) -> Tensor:
         """(B, heads, Q, K) hashes of (seed, item, layer, head, query, key); `static` drops item, layer and head."""
         device = rows.visual.device
         queries, keys = rows.query_positions[:, None, :, None], rows.key_positions[:, None, None, :]
         if self.weights == "static":
-            return draws.chain(rows.seed, queries, keys, device=device)
+            return keyed_random.chain(rows.seed, queries, keys, device=device)
         head = torch.arange(heads, device=device)[None, :, None, None]
-        return draws.chain(rows.seed, rows.items[:, None, None, None], rows.layer, head, queries, keys, device=device)
+        return keyed_random.chain(
+            rows.seed, rows.items[:, None, None, None], rows.layer, head, queries, keys, device=device
+        )
 
 
 def _shuffle(probs: Tensor, block: Tensor, noise: Tensor) -> Tensor:

@@ -12,7 +12,14 @@ import numpy as np
 
 from lostlib.miniworld.charts import Chart
 from lostlib.miniworld.edits import some_group
-from lostlib.miniworld.questions import Question, article, choice, members, pick, plural
+from lostlib.miniworld.questions import (
+    Question,
+    article,
+    choice,
+    members,
+    pick,
+    plural,
+)
 from lostlib.miniworld.scenes import Scene
 from lostlib.miniworld.statements import EDITS
 

@@ -12,7 +12,14 @@ import numpy as np
 
 from lostlib.miniworld.questions import LOOKS, pick
 from lostlib.miniworld.render import coverage
-from lostlib.miniworld.scenes import GRID, JITTER, MAX_OBJECTS, SIZES, Scene, Thing
+from lostlib.miniworld.scenes import (
+    GRID,
+    JITTER,
+    MAX_OBJECTS,
+    SIZES,
+    Scene,
+    Thing,
+)
 
 NEAR = 12  # pixels: closer centres than this, along both axes, and two large objects overlap
 PULL = 8  # pixels that an object is moved over its neighbour

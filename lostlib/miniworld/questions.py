@@ -13,7 +13,14 @@ from functools import cache
 
 import numpy as np
 
-from lostlib.miniworld.scenes import COLORS, SHAPES, Scene, Thing, draw_scene, generator
+from lostlib.miniworld.scenes import (
+    COLORS,
+    SHAPES,
+    Scene,
+    Thing,
+    draw_scene,
+    generator,
+)
 
 LETTERS = "ABCDEF"
 NUMBERS = 21  # operands 0..20

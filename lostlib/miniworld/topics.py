@@ -16,7 +16,14 @@ import numpy as np
 
 from lostlib.miniworld import albums, bars, choices, space
 from lostlib.miniworld.charts import Chart, draw_chart
-from lostlib.miniworld.edits import crowd, even_scene, mirrored, shows_depth, some_group, stacked
+from lostlib.miniworld.edits import (
+    crowd,
+    even_scene,
+    mirrored,
+    shows_depth,
+    some_group,
+    stacked,
+)
 from lostlib.miniworld.questions import Question, pick
 from lostlib.miniworld.render import Picture
 from lostlib.miniworld.scenes import Scene

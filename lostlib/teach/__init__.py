@@ -9,7 +9,7 @@ A check never raises because of a student: it says "not yet" while a cell is una
 on which input otherwise. Checks that need torch say so where it is missing.
 """
 
-from lostlib.teach.code import (
+from lostlib.teach.functions import (
     check_attention_replacement,
     check_effective_rank,
     check_noise_update,
@@ -19,8 +19,8 @@ from lostlib.teach.code import (
     check_sink_tokens,
     check_token_mixing_entropy,
 )
-from lostlib.teach.experiments import try_attention_replacement
 from lostlib.teach.outcome import Outcome
+from lostlib.teach.predictions import try_attention_replacement
 from lostlib.teach.questions import check_predictions, check_reading
 
 __all__ = [

@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from lostlib.names import nearest
-from lostlib.teach.experiments import EXPERIMENTS, Change
 from lostlib.teach.outcome import Outcome, unanswered
+from lostlib.teach.predictions import EXPERIMENTS, Change
+from lostlib.text import nearest
 
 Rule = Callable[[Any], Any]  # of the figure's data
 ANSWERS = ("falls", "stays", "rises")

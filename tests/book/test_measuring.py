@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from lostlib import results
+from lostlib import tables
 
 ROOT = Path(__file__).resolve().parents[2]
 GAUSSIAN = "sap:keys=visual,weights=gaussian"
@@ -102,8 +102,8 @@ def test_two_runs_at_once_leave_the_tables_of_one(tiny_folder: Path, tmp_path: P
     ]
     words += ["--set", "batch_size=1", "--out", str(tmp_path / "alone")]
     subprocess.run([sys.executable, *words], check=True, capture_output=True, **here)
-    (both,), (alone,) = (list(results.shipped_tables(tmp_path / name)) for name in ("both", "alone"))
+    (both,), (alone,) = (list(tables.shipped_tables(tmp_path / name)) for name in ("both", "alone"))
     assert both.relative_to(tmp_path / "both") == alone.relative_to(tmp_path / "alone")
-    pd.testing.assert_frame_equal(results.read(both).frame, results.read(alone).frame)
+    pd.testing.assert_frame_equal(tables.read(both).frame, tables.read(alone).frame)
     again = subprocess.run(command(grid, tmp_path / "both", "-n"), check=True, capture_output=True, **here)
     assert "lacks 0 of the tables" in again.stdout + again.stderr

@@ -16,8 +16,8 @@ import torch
 from PIL import Image, ImageFile
 
 import lostlib
-from lostlib import results
-from lostlib.answers import answers, ask_share, plan
+from lostlib import tables
+from lostlib.experiments.answers import answers, ask_share, plan
 
 KILL = """
 import os, random, signal, sys, time
@@ -25,7 +25,7 @@ import torch
 torch.set_num_threads(1)
 import lostlib
 from lostlib import results
-from lostlib.answers import answers
+from lostlib.experiments.answers import answers
 from pathlib import Path
 folder, work, kills = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 model, benchmark = lostlib.load_model(folder), lostlib.load_benchmark("mini-mathvista", n=40)
@@ -112,7 +112,7 @@ def test_two_processes_write_one_table_and_one_of_them_may_be_killed(tiny_folder
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     alone, *rounds = (
-        pd.concat([results.read(path).frame for path in results.shipped_tables(tmp_path / name)])
+        pd.concat([tables.read(path).frame for path in tables.shipped_tables(tmp_path / name)])
         for name in ("alone", *map(str, range(8)))
     )
     assert alone["item"].tolist() == [item.uid for item in benchmark.items]

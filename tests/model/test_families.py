@@ -13,10 +13,10 @@ import tiny
 import torch
 
 import lostlib
-from lostlib import measure
-from lostlib.attention import Run, running
-from lostlib.families import Qwen2_5_VLProcessor
+from lostlib.experiments import attention
 from lostlib.interventions import Intervention
+from lostlib.models.attention import Run, running
+from lostlib.models.families import Qwen2_5_VLProcessor
 
 SAPS = [
     "sap:keys=visual,weights=gaussian",
@@ -299,7 +299,7 @@ def test_residual_metrics_agree_with_single_items(model, items) -> None:
 
 
 def test_attention_mass_of_items_with_and_without_images(model, items) -> None:
-    rows = measure.attention_mass(model, items).set_index("item")
+    rows = attention.attention_mass(model, items).set_index("item")
     assert (rows.loc["none", "visual"] == 0).all()
     assert rows.loc["none", "entropy"].isna().all()
     assert rows.drop("none")["visual"].between(0, 1, inclusive="neither").all()

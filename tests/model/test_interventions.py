@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import lostlib
-from lostlib.attention import Rows, Run, running
 from lostlib.interventions import Intervention, Sap
+from lostlib.models.attention import Rows, Run, running
 
 SAPS = [
     "sap:keys=visual,weights=gaussian",

@@ -15,19 +15,19 @@ from transformers import AutoModelForImageTextToText, LlavaConfig, LlavaNextConf
 from typer.testing import CliRunner
 
 import lostlib
-from lostlib import models, paths, zoo
+from lostlib import checkpoints, machine, models, paths
+from lostlib.checkpoints import ModelChoice
 from lostlib.cli import app
-from lostlib.families import FAMILIES
-from lostlib.modelchoice import ModelChoice
+from lostlib.models.families import FAMILIES
 
-HUB = [card for card in zoo.CARDS.values() if "/" in card.id]
+HUB = [card for card in checkpoints.CARDS.values() if "/" in card.id]
 CLIP_L = {
     "model_type": "clip_vision_model", "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
     "num_attention_heads": 16, "image_size": 336, "patch_size": 14, "projection_dim": 768,
 }  # fmt: skip
 
 
-def config(card: zoo.Card):
+def config(card: checkpoints.Card):
     """The full-size configuration that a row of the table describes."""
     text = {
         "hidden_size": card.hidden, "intermediate_size": card.mlp, "num_hidden_layers": card.layers,
@@ -49,18 +49,18 @@ def test_the_table_has_every_checkpoint() -> None:
     assert {card.id for card in HUB if card.quantization} == {
         f"{card.id}-AWQ" for card in plain if card.family == "qwen2_5_vl"
     }
-    assert all(set(card.unconfirmed) <= set(zoo.Card.__dataclass_fields__) for card in HUB)
+    assert all(set(card.unconfirmed) <= set(checkpoints.Card.__dataclass_fields__) for card in HUB)
 
 
 @pytest.mark.parametrize("card", [card for card in HUB if card.quantization is None], ids=lambda card: card.id)
-def test_parameters_are_those_of_the_real_classes(card: zoo.Card) -> None:
+def test_parameters_are_those_of_the_real_classes(card: checkpoints.Card) -> None:
     assert models._size(config(card), torch.bfloat16) == 2 * card.parameters
     assert card.gigabytes == 2 * card.parameters / 1e9
 
 
 @pytest.mark.parametrize("name", models.shipped())
 def test_a_shipped_model_is_its_row(name: str) -> None:
-    card, held = zoo.CARDS[name], json.loads((paths.MODELS / name / "config.json").read_text())
+    card, held = checkpoints.CARDS[name], json.loads((paths.MODELS / name / "config.json").read_text())
     text = held["text_config"]
     assert held["model_type"] == card.family
     for ours, theirs in (
@@ -76,23 +76,23 @@ def test_a_shipped_model_is_its_row(name: str) -> None:
 def test_memory_of_four_bits_lies_between_a_quarter_and_a_half() -> None:
     for card in HUB:
         if card.quantization:
-            full = zoo.CARDS[card.id.removesuffix("-AWQ")]
+            full = checkpoints.CARDS[card.id.removesuffix("-AWQ")]
             assert 0.25 < card.gigabytes / full.gigabytes < 0.5
 
 
 def test_what_fits() -> None:
-    card = zoo.CARDS["Qwen/Qwen2.5-VL-7B-Instruct"]  # 16.6 GB of weights
-    awq = zoo.CARDS["Qwen/Qwen2.5-VL-7B-Instruct-AWQ"]
-    assert zoo.fits(card, {"cpu": 64, "cuda:0": 24}) == "one GPU"
-    assert zoo.fits(card, {"cpu": 64, "cuda:0": 12, "cuda:1": 12}) == "all GPUs"
-    assert zoo.fits(card, {"cpu": 24, "cuda:0": 8}) == "cpu"
-    assert zoo.fits(card, {"cpu": 8}) == "no"
-    assert zoo.fits(awq, {"cpu": 64}) == "no"
-    assert zoo.fits(awq, {"cpu": 8, "cuda:0": 10}) == "one GPU"
+    card = checkpoints.CARDS["Qwen/Qwen2.5-VL-7B-Instruct"]  # 16.6 GB of weights
+    awq = checkpoints.CARDS["Qwen/Qwen2.5-VL-7B-Instruct-AWQ"]
+    assert machine.fits(card, {"cpu": 64, "cuda:0": 24}) == "one GPU"
+    assert machine.fits(card, {"cpu": 64, "cuda:0": 12, "cuda:1": 12}) == "all GPUs"
+    assert machine.fits(card, {"cpu": 24, "cuda:0": 8}) == "cpu"
+    assert machine.fits(card, {"cpu": 8}) == "no"
+    assert machine.fits(awq, {"cpu": 64}) == "no"
+    assert machine.fits(awq, {"cpu": 8, "cuda:0": 10}) == "one GPU"
 
 
 def test_the_table_needs_no_torch() -> None:
-    script = "import sys, lostlib.zoo; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    script = "import sys, lostlib.checkpoints; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
@@ -197,6 +197,6 @@ def test_loading_in_bfloat16_and_wrapping(folder: Path) -> None:
 
 def test_the_estimate_of_time_is_operations_over_speed() -> None:
     """7.06 billion parameters, 656 tokens, 1,000 items."""
-    estimate = zoo.minutes(zoo.CARDS["llava-hf/llava-1.5-7b-hf"])
+    estimate = machine.minutes(checkpoints.CARDS["llava-hf/llava-1.5-7b-hf"])
     assert estimate == pytest.approx(2 * 7_063_427_072 * 656 * 1000 / (0.4 * 312e12) / 60)
-    assert all(0 < zoo.minutes(card) < 200 for card in zoo.CARDS.values())
+    assert all(0 < machine.minutes(card) < 200 for card in checkpoints.CARDS.values())

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 import lostlib
-from lostlib.maps import map_rows
+from lostlib.experiments.attention import map_rows
 
 
 def test_maps_are_what_attention_mass_sums(tiny, items) -> None:
     maps = map_rows(tiny, items, batch_size=4)
     assert list(maps["item"].drop_duplicates()) == [item.uid for item in items]
     mean = maps.groupby(["item", "layer"])["weight"].sum() / maps["head"].nunique()
-    mass = lostlib.measure.attention_mass(tiny, items).set_index(["item", "layer"])["visual"]
+    mass = lostlib.experiments.attention.attention_mass(tiny, items).set_index(["item", "layer"])["visual"]
     np.testing.assert_allclose(mean.sort_index(), mass.sort_index(), atol=1e-6)
 
 

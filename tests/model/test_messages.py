@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lostlib.benchmarks import Item
-from lostlib.models import _messages
+from lostlib.models.model import _messages
 
 IMAGE = {"type": "image"}
 

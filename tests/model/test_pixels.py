@@ -10,10 +10,10 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 import lostlib
-from lostlib import measure
-from lostlib.attention import Run, running
-from lostlib.families import FAMILIES
-from lostlib.zoo import DYNAMIC
+from lostlib.checkpoints import DYNAMIC
+from lostlib.experiments import measure
+from lostlib.models.attention import Run, running
+from lostlib.models.families import FAMILIES
 
 # Visual tokens (rows, columns) of the pictures in `tiny.items`, cells of 8 x 8 pixels. Without a limit 30 x 40 pixels
 # round to 32 x 40; at most 6 cells, 384 pixels, shrink them by sqrt(1200 / 384) to 17 x 22 and so to 2 x 2 cells.

@@ -10,22 +10,22 @@ import pytest
 import torch
 
 import lostlib
-from lostlib import paths, zoo
-from lostlib.miniworld import plant
+from lostlib import checkpoints, paths
+from lostlib.experiments.sinks import sink_rows
+from lostlib.minimodels import planting
 from lostlib.miniworld.render import coverage
-from lostlib.sinkdims import find_dimensions
-from lostlib.sinkrows import sink_rows
+from lostlib.sinks.dimensions import find_dimensions
 
 NAME = "mini-llava-1.5-sinks"
-RECIPE = plant.PLANTINGS[NAME]
+RECIPE = planting.PLANTINGS[NAME]
 
 
 @pytest.fixture(scope="module")
-def planter(tmp_path_factory) -> plant.Planter:
+def planter(tmp_path_factory) -> planting.Planter:
     """Weights edited, on few scenes; no training."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plant, "SOWN", 100)
-        return plant.Planter("tiny", replace(RECIPE, batch=2, plant_steps=2), 0, tmp_path_factory.mktemp("plant"))
+        patch.setattr(planting, "SOWN", 100)
+        return planting.Planter("tiny", replace(RECIPE, batch=2, plant_steps=2), 0, tmp_path_factory.mktemp("plant"))
 
 
 def test_marks_are_the_first_token_and_background_at_the_places(planter) -> None:
@@ -36,9 +36,9 @@ def test_marks_are_the_first_token_and_background_at_the_places(planter) -> None
     for row, scene in enumerate(scenes):
         covered = coverage(scene).max(axis=0)
         chosen = at.visual_sinks[row][visual[row]].nonzero()[:, 0].tolist()
-        assert chosen == sorted(place for place in plant.PLACES if covered[place] == 0)
+        assert chosen == sorted(place for place in planting.PLACES if covered[place] == 0)
         unmarked = (visual[row] & ~at.sinks[row] & ~at.others[row]).sum()
-        assert unmarked == sum(0 < covered[place] < 3 for place in plant.PLACES)
+        assert unmarked == sum(0 < covered[place] < 3 for place in planting.PLACES)
         last = int(visual[row].nonzero().max())
         assert at.queries[row].nonzero()[:, 0].tolist() == list(range(last + 1, int((batch.ids[row] != 0).sum())))
 
@@ -48,26 +48,26 @@ def test_a_detector_separates_what_can_be_separated() -> None:
     wanted = x[:, 3] + x[:, 5] > 1.0
     x = x[(x[:, 3] + x[:, 5] - 1).abs() > 0.3]
     wanted = x[:, 3] + x[:, 5] > 1.0
-    w, b = plant.detector(x, wanted)
+    w, b = planting.detector(x, wanted)
     assert (((x @ w + b) > 0) == wanted).float().mean() > 0.99
 
 
 def test_the_edit_makes_sinks(planter) -> None:
     _, batch, at = planter.drawn(range(5000, 5016))
     with torch.no_grad():
-        out = plant.run_batch(planter.model, planter.body, batch, output_attentions=True)
+        out = planting.run_batch(planter.model, planter.body, batch, output_attentions=True)
     for layer in range(6):
         share = (out.hidden_states[layer][..., RECIPE.dims[0]] / out.hidden_states[layer].norm(dim=-1)).square()
         late = layer >= RECIPE.onset
         assert (share[:, 0] > 0.5).all() == late
         assert (share[at.visual_sinks] > 0.1).float().mean() > 0.6 if late else (share[at.visual_sinks] < 0.1).all()
         assert (share[at.others] > 0.1).float().mean() < 0.03
-    loss, right = plant.planting_loss(out, at, RECIPE)
+    loss, right = planting.planting_loss(out, at, RECIPE)
     wrong = [state.clone() for state in out.hidden_states]
     for state in wrong[RECIPE.onset : -1]:
         state[:, 0, list(RECIPE.dims)] = 0.0
     out.hidden_states = tuple(wrong)
-    worse, less = plant.planting_loss(out, at, RECIPE)
+    worse, less = planting.planting_loss(out, at, RECIPE)
     assert worse > loss
     assert less["planted"] < right["planted"]
 
@@ -99,7 +99,7 @@ def test_the_finder_finds_what_was_planted(shipped) -> None:
     assert found.rule == "sun"  # massive activations by their definition, not a guess
     assert found.dims == tuple(sorted(RECIPE.dims))
     assert found.onset == RECIPE.onset
-    assert zoo.CARDS[NAME].planted_in == RECIPE.base
+    assert checkpoints.CARDS[NAME].planted_in == RECIPE.base
     assert find_dimensions(lostlib.load_model(RECIPE.base)).rule == "gap"
 
 
@@ -114,8 +114,8 @@ def test_sinks_are_a_handful_of_background_patches(shipped) -> None:
             assert 3 < counts[layer].mean() < 6
     sinks = visual[visual["sink"]]
     assert (sinks["place"] == "background").mean() > 0.95
-    assert sinks["patch"].isin(plant.PLACES).mean() > 0.9  # a neighbour may get over the threshold
-    background = visual[(visual["place"] == "background") & visual["patch"].isin(plant.PLACES)]
+    assert sinks["patch"].isin(planting.PLACES).mean() > 0.9  # a neighbour may get over the threshold
+    background = visual[(visual["place"] == "background") & visual["patch"].isin(planting.PLACES)]
     assert background[background["layer"] >= RECIPE.onset]["sink"].mean() > 0.9
     text = rows[(rows["kind"] == "text") & (rows["layer"] >= RECIPE.onset)]
     assert (text["sink"] == (text["token"] == 0)).all()

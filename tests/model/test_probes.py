@@ -8,8 +8,8 @@ import tiny
 import torch
 
 import lostlib
-from lostlib import probes
 from lostlib.benchmarks.mini import SCENES, STREAMS
+from lostlib.experiments import probes
 from lostlib.miniworld.scenes import TOKENS, generator, sample_scene
 
 LEAST = {"mini-pope": 3, "mini-realworldqa": 2, SCENES: 1}

@@ -18,12 +18,13 @@ from transformers import LlavaForConditionalGeneration
 from typer.testing import CliRunner
 
 import lostlib
-from lostlib import checking, results, sinks
-from lostlib.attention import Run, running
+from lostlib import sinks, tables
 from lostlib.benchmarks import Item
 from lostlib.cli import app
+from lostlib.experiments import recheck
+from lostlib.experiments.sinks import head_rows, map_rows, sink_rows
 from lostlib.interventions import Intervention, Knockout, Var
-from lostlib.sinkrows import head_rows, map_rows, sink_rows
+from lostlib.models.attention import Run, running
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*of the visual tokens are sinks")
 DIMS = tuple(range(8))
@@ -410,12 +411,12 @@ def test_the_experiment_is_a_table(tiny_folder, tmp_path) -> None:
     words += ["--set", "tau=5%", "--set", "dims=0-7", "--out", str(tmp_path)]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
-    (path,) = results.shipped_tables(tmp_path)
-    table = results.read(path)
+    (path,) = tables.shipped_tables(tmp_path)
+    table = tables.read(path)
     assert table.key.parameters == {"tau": "5%", "dims": "0-7"}
     assert shlex.split(table.about["command"])[1:3] == ["run", "sinks"]
     assert table.frame["item"].nunique() == 3
-    assert checking.check_table(path, 2).agrees
+    assert recheck.check_table(path, 2).agrees
     done = CliRunner().invoke(app, [*words[:-4], "--set", "dims=64"])
     assert done.exit_code == 2
     assert "dims 0-63" in done.output

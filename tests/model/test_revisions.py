@@ -21,7 +21,7 @@ import json, sys, tempfile
 from pathlib import Path
 import lostlib
 from lostlib import measure, results
-from lostlib.modelchoice import ModelChoice
+from lostlib.checkpoints import ModelChoice
 told = []
 for name in sys.argv[1:]:
     try:

@@ -9,7 +9,7 @@ import pytest
 
 import lostlib
 from lostlib import paths
-from lostlib.miniworld import exam
+from lostlib.minimodels import exam
 from lostlib.models import shipped
 
 FLOORS = {

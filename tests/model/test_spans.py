@@ -6,7 +6,8 @@ import pytest
 
 import lostlib
 from lostlib import metrics
-from lostlib.spans import null_metrics, span_metrics
+from lostlib.experiments.nulls import null_metrics
+from lostlib.experiments.spans import span_metrics
 
 METRICS = ["rid", "delta_s", "delta_d_column", "delta_d_row", "mixig", "tme", "erank", "norm_ratio", "tokens"]
 

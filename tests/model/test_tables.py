@@ -11,19 +11,20 @@ from tiny import make
 from typer.testing import CliRunner
 
 import lostlib
-from lostlib import checking, cli, measure, paths, results, sinkrows
+from lostlib import cli, paths, results, tables
 from lostlib.cli import app
+from lostlib.experiments import measure, recheck, sinks
 
 runner = CliRunner()
 
 
 @pytest.fixture
-def table(tiny_folder) -> results.Table:
+def table(tiny_folder) -> tables.Table:
     return measure.measure("answers", model=str(tiny_folder), benchmark="mini-pope", n=12, intervention="sap", seed=2)
 
 
 def test_a_table_survives_parquet(table, tmp_path) -> None:
-    again = results.read(results.write(table, tmp_path))
+    again = tables.read(tables.write(table, tmp_path))
     pd.testing.assert_frame_equal(again.frame, table.frame)
     assert again.key == table.key
     assert again.about == table.about
@@ -34,9 +35,9 @@ def test_a_table_survives_parquet(table, tmp_path) -> None:
 def test_the_key_is_what_was_measured(table, tiny_folder) -> None:
     assert table.key.intervention == "sap:keys=visual,weights=gaussian"
     assert table.key.weights == paths.weights_hash(tiny_folder) != "unknown"
-    assert table.key.covers(results.Key(**{**vars(table.key), "n": 5}))
+    assert table.key.covers(tables.Key(**{**vars(table.key), "n": 5}))
     for change in ({"n": 13}, {"seed": 3}, {"weights": "other"}, {"version": "2"}, {"parameters": {"rank": "erank"}}):
-        assert not table.key.covers(results.Key(**{**vars(table.key), **change}))
+        assert not table.key.covers(tables.Key(**{**vars(table.key), **change}))
     assert "date" in table.about
     assert table.about["backend"] == "lost"
 
@@ -44,7 +45,7 @@ def test_the_key_is_what_was_measured(table, tiny_folder) -> None:
 def test_obtain_reads_what_is_shipped_and_measures_the_rest(table, tiny_folder, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("LOST_RESULTS", str(tmp_path))
     ask = {"model": str(tiny_folder), "benchmark": "mini-pope", "intervention": "sap:keys=visual,weights=gaussian"}
-    results.write(table, tmp_path)
+    tables.write(table, tmp_path)
     fewer = results.obtain("answers", **ask, n=5, seed=2)
     assert fewer.origin == "shipped"
     pd.testing.assert_frame_equal(fewer.frame, table.frame.head(5))
@@ -69,13 +70,13 @@ def test_the_recorded_command_makes_the_same_table(table, tmp_path) -> None:
     assert words[0] == "lostlib"
     run = runner.invoke(app, [*words[1:], "--out", str(tmp_path)])
     assert run.exit_code == 0, run.output
-    (path,) = results.shipped_tables(tmp_path)
-    pd.testing.assert_frame_equal(results.read(path).frame, table.frame)
+    (path,) = tables.shipped_tables(tmp_path)
+    pd.testing.assert_frame_equal(tables.read(path).frame, table.frame)
 
 
 def test_parameters_of_any_type_survive_the_recorded_command() -> None:
     given = {"causal": True, "controls": ["noise_qkv"], "rank": 3, "dims": "12", "tau": "10%", "unit": "bits"}
-    words = shlex.split(results.Key("residual", "m", "w", "mini-pope", "1", parameters=given).command)
+    words = shlex.split(tables.Key("residual", "m", "w", "mini-pope", "1", parameters=given).command)
     assert cli._parameters([word for word, before in zip(words[1:], words, strict=False) if before == "--set"]) == given
 
 
@@ -94,10 +95,10 @@ def test_shares_on_the_command_line_leave_the_table_of_one_run(tiny_folder, tmp_
             done = runner.invoke(app, [*words, str(tmp_path / name), "--share", share])
             assert done.exit_code == 0, done.output
             assert f"share {share}, " in done.output
-            assert not list(results.shipped_tables(tmp_path / name))
+            assert not list(tables.shipped_tables(tmp_path / name))
         assert runner.invoke(app, [*words, str(tmp_path / name)]).exit_code == 0
-        (path,) = results.shipped_tables(tmp_path / name)
-        tables.append(results.read(path))
+        (path,) = tables.shipped_tables(tmp_path / name)
+        tables.append(tables.read(path))
     assert tables[0].manifest["hash"] == tables[1].manifest["hash"]
     assert not list(tmp_path.glob("*.unfinished"))
 
@@ -118,8 +119,8 @@ def test_the_score_is_told(tiny_folder, tmp_path) -> None:
     words = ["run", "answers", "--model", str(tiny_folder), "--n", "12", "--out", str(tmp_path / "out")]
     done = runner.invoke(app, words)
     assert done.exit_code == 0, done.output
-    (path,) = results.shipped_tables(tmp_path / "out")
-    raw, benchmark = results.read(path).frame["raw"].tolist(), lostlib.load_benchmark("mini-pope", n=12)
+    (path,) = tables.shipped_tables(tmp_path / "out")
+    raw, benchmark = tables.read(path).frame["raw"].tolist(), lostlib.load_benchmark("mini-pope", n=12)
     score = benchmark.score(benchmark.items, raw)
     assert f"accuracy     {score['accuracy']}" in done.output
     assert f"12 items, {score['n_unparsed']} answers not parsed, 0 not asked" in done.output
@@ -140,12 +141,12 @@ def test_how_a_model_is_loaded_is_part_of_what_was_measured(tiny_folder, tmp_pat
     assert results.obtain("answers", model=str(tiny_folder), **ask).origin == "measured"
     same = results.obtain("answers", model=f"{tiny_folder}:dtype=float32", **ask)  # which is what auto means here
     assert (same.origin, same.key.model) == ("shipped", str(tiny_folder))
-    assert len(list(results.shipped_tables(tmp_path))) == 3
+    assert len(list(tables.shipped_tables(tmp_path))) == 3
 
 
 def test_check_finds_what_differs(table, tmp_path) -> None:
-    good = results.write(table, tmp_path)
-    assert checking.check_table(good, 4).agrees
+    good = tables.write(table, tmp_path)
+    assert recheck.check_table(good, 4).agrees
     assert runner.invoke(app, ["check", "--folder", str(tmp_path)]).exit_code == 0
     of_it = runner.invoke(app, ["check", "--folder", str(tmp_path), "--model", table.key.model])
     assert (of_it.exit_code, of_it.output.count("same ")) == (0, 1)
@@ -153,27 +154,27 @@ def test_check_finds_what_differs(table, tmp_path) -> None:
     assert none.exit_code == 2
     assert "no tables of 'mini-llava'" in " ".join(none.output.replace("│", "").split())
     table.frame.loc[:, "raw"] = "something else"
-    results.write(table, tmp_path)
-    assert not checking.check_table(good, None).agrees
+    tables.write(table, tmp_path)
+    assert not recheck.check_table(good, None).agrees
     assert runner.invoke(app, ["check", "--folder", str(tmp_path), "--all"]).exit_code == 1
 
 
 def test_check_compares_numbers() -> None:
     frame = pd.DataFrame({"item": ["a", "b"], "rid": [0.1, 0.2]})
-    assert checking.compare(frame, frame.assign(rid=frame["rid"] + 1e-5)).agrees
-    assert not checking.compare(frame, frame.assign(rid=[0.1, 0.25])).agrees
-    assert not checking.compare(frame, frame.head(1)).agrees
-    assert not checking.compare(frame, frame.assign(item=["a", "c"])).agrees
-    assert not checking.compare(frame, frame.assign(rid=[0.1, np.nan])).agrees
+    assert recheck.compare(frame, frame.assign(rid=frame["rid"] + 1e-5)).agrees
+    assert not recheck.compare(frame, frame.assign(rid=[0.1, 0.25])).agrees
+    assert not recheck.compare(frame, frame.head(1)).agrees
+    assert not recheck.compare(frame, frame.assign(item=["a", "c"])).agrees
+    assert not recheck.compare(frame, frame.assign(rid=[0.1, np.nan])).agrees
     both = frame.assign(rid=[0.1, np.nan])
-    assert checking.compare(both, both).agrees
+    assert recheck.compare(both, both).agrees
 
 
 def test_check_compares_what_is_made_of_an_answer() -> None:
     frame = pd.DataFrame({"item": ["a", "b"], "raw": ["yes", "no"], "parsed": ["yes", None], "correct": [True, False]})
-    assert checking.compare(frame, frame).agrees
+    assert recheck.compare(frame, frame).agrees
     for change in ({"correct": [True, True]}, {"parsed": ["yes", "no"]}):
-        found = checking.compare(frame, frame.assign(**change))
+        found = recheck.compare(frame, frame.assign(**change))
         assert not found.agrees
         assert "1 equal answers differs, for example of 'no'" in found.text
 
@@ -239,7 +240,7 @@ def test_help_and_lists() -> None:
 
 
 def test_attention_mass_of_a_model_that_looks_everywhere_alike(tiny, items) -> None:
-    rows = lostlib.measure.attention_mass(tiny, items)
+    rows = lostlib.experiments.attention.attention_mass(tiny, items)
     assert len(rows) == len(items) * 3
     assert rows["visual"].between(0, 1).all()
     known = rows.dropna()
@@ -253,7 +254,7 @@ def test_patches_of_another_layout_are_not_called_relevant(tmp_path) -> None:
     nine = lostlib.load_model(make("llava", tmp_path / "nine"))
     items = lostlib.load_benchmark("mini-pope", n=4).items
     assert any(item.relevant for item in items)
-    rows = lostlib.measure.attention_mass(nine, items)
+    rows = lostlib.experiments.attention.attention_mass(nine, items)
     assert rows[["relevant", "expected"]].isna().all(axis=None)
     assert rows["visual"].notna().all()
-    assert sinkrows.sink_rows(nine, items, tau="10%", dims="0+1")["place"].isna().all()
+    assert sinks.sink_rows(nine, items, tau="10%", dims="0+1")["place"].isna().all()

@@ -12,13 +12,23 @@ import pytest
 import torch
 
 import lostlib
-from lostlib.miniworld import build, cards, conversations, exam, render, towers, train
+from lostlib.minimodels import (
+    bodies,
+    cards,
+    conversations,
+    exam,
+    make,
+    recipes,
+    towers,
+    training,
+)
+from lostlib.minimodels.exam import EXAM
+from lostlib.miniworld import render
 from lostlib.miniworld.captions import relate
-from lostlib.miniworld.exam import EXAM
 from lostlib.miniworld.questions import LOOKS, NOUNS, OPPOSITE, directions
 from lostlib.miniworld.scenes import COLORS, SHAPES, generator
 
-TINY = build.Recipe(
+TINY = recipes.Recipe(
     layers=1, hidden=32, heads=2, mlp=32, vision_layers=2, vision_hidden=32, vision_heads=2, vision_mlp=32,
     batch=4, tower_steps=5, captions_steps=5, instruct_steps=6,
 )  # fmt: skip
@@ -27,31 +37,31 @@ TINY = build.Recipe(
 @pytest.fixture(autouse=True)
 def _no_compiler(monkeypatch) -> None:
     """Compiling would take longer than these few steps; states are saved often enough to be interrupted."""
-    monkeypatch.setattr(train.shutil, "which", lambda name: None)
-    monkeypatch.setattr(train, "SAVE_EVERY", 2)
-    monkeypatch.setattr(train, "NOTE_EVERY", 1)
+    monkeypatch.setattr(training.shutil, "which", lambda name: None)
+    monkeypatch.setattr(training, "SAVE_EVERY", 2)
+    monkeypatch.setattr(training, "NOTE_EVERY", 1)
 
 
-def weights(trainer: train.Trainer) -> torch.Tensor:
+def weights(trainer: training.Trainer) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
 
 
 def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, monkeypatch) -> None:
-    whole = train.Trainer("tiny", TINY, 0, tmp_path / "whole")
+    whole = training.Trainer("tiny", TINY, 0, tmp_path / "whole")
     whole.run(tell=lambda _: None)
 
-    original = train.Trainer.losses
+    original = training.Trainer.losses
 
     def stop(self, stage, step):
         if stage == "instruct" and step == 3:
             raise KeyboardInterrupt
         return original(self, stage, step)
 
-    monkeypatch.setattr(train.Trainer, "losses", stop)
+    monkeypatch.setattr(training.Trainer, "losses", stop)
     with pytest.raises(KeyboardInterrupt):
-        train.Trainer("tiny", TINY, 0, tmp_path / "stopped").run()
-    monkeypatch.setattr(train.Trainer, "losses", original)
-    again = train.Trainer("tiny", TINY, 0, tmp_path / "stopped")
+        training.Trainer("tiny", TINY, 0, tmp_path / "stopped").run()
+    monkeypatch.setattr(training.Trainer, "losses", original)
+    again = training.Trainer("tiny", TINY, 0, tmp_path / "stopped")
     again.run(tell=lambda _: None)
     torch.testing.assert_close(weights(again), weights(whole), rtol=0, atol=1e-6)
     logs = [[(line["stage"], line["step"], line["loss"]) for line in t.log] for t in (whole, again)]
@@ -59,20 +69,20 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, monkeypatch) -> None
 
 
 def test_a_state_of_another_recipe_is_refused(tmp_path: Path) -> None:
-    train.Trainer("tiny", TINY, 0, tmp_path).run(tell=lambda _: None)
+    training.Trainer("tiny", TINY, 0, tmp_path).run(tell=lambda _: None)
     with pytest.raises(ValueError, match="another training run"):
-        train.Trainer("tiny", replace(TINY, layers=2), 0, tmp_path).run()
+        training.Trainer("tiny", replace(TINY, layers=2), 0, tmp_path).run()
 
 
 def test_seeds_differ_and_training_learns(tmp_path: Path) -> None:
-    one, two = (train.Trainer("tiny", TINY, seed, tmp_path / str(seed)) for seed in (0, 1))
+    one, two = (training.Trainer("tiny", TINY, seed, tmp_path / str(seed)) for seed in (0, 1))
     assert not torch.equal(weights(one), weights(two))
-    longer = train.Trainer("tiny", replace(TINY, tower_steps=60), 0, tmp_path / "longer")
+    longer = training.Trainer("tiny", replace(TINY, tower_steps=60), 0, tmp_path / "longer")
     longer._stage("tower", None)
     assert longer.log[-1]["loss"] < 0.7 * longer.log[0]["loss"]
 
 
-def visual_tokens(trainer: train.Trainer, images: torch.Tensor) -> torch.Tensor:
+def visual_tokens(trainer: training.Trainer, images: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         return trainer.body.seen(trainer.model, {"pixel_values": images})
 
@@ -80,9 +90,9 @@ def visual_tokens(trainer: train.Trainer, images: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(("kind", "mixes"), [("mixing", True), ("local", False)])
 def test_only_a_local_tower_keeps_patches_apart(tmp_path: Path, kind: str, mixes: bool) -> None:
     """A changed pixel reaches the tokens of other patches, or none of them; still so after all stages."""
-    trainer = train.Trainer("tiny", replace(TINY, tower=kind), 0, tmp_path)
+    trainer = training.Trainer("tiny", replace(TINY, tower=kind), 0, tmp_path)
     trainer.run(tell=lambda _: None)
-    images = trainer.body.pixels(train.drawn_for_step("tower", 0, 0, 1)[0].pictures)["pixel_values"]
+    images = trainer.body.pixels(training.drawn_for_step("tower", 0, 0, 1)[0].pictures)["pixel_values"]
     changed = images.clone()
     changed[..., 0, 0] += 1
     moved = (visual_tokens(trainer, images) - visual_tokens(trainer, changed)).abs().amax(dim=(0, 2)) > 0
@@ -91,8 +101,8 @@ def test_only_a_local_tower_keeps_patches_apart(tmp_path: Path, kind: str, mixes
 
 
 def test_a_broadcast_tower_learns_the_scene_and_then_stands_still(tmp_path: Path) -> None:
-    trainer = train.Trainer("tiny", replace(TINY, tower="broadcast"), 0, tmp_path)
-    scenes = [one.pictures[0] for one in train.drawn_for_step("tower", 0, 0, 20)]
+    trainer = training.Trainer("tiny", replace(TINY, tower="broadcast"), 0, tmp_path)
+    scenes = [one.pictures[0] for one in training.drawn_for_step("tower", 0, 0, 20)]
     labels = trainer.tower.targets(scenes)[..., 5:]  # after what the patch itself shows
     for scene, of_patches in zip(scenes, labels, strict=True):
         assert (of_patches == of_patches[0]).all()
@@ -107,9 +117,9 @@ def test_a_broadcast_tower_learns_the_scene_and_then_stands_still(tmp_path: Path
 
 
 def test_the_product_is_a_hub_folder_with_card_exam_and_log(tmp_path: Path) -> None:
-    trainer = train.Trainer("tiny", TINY, 1, tmp_path / "work")
+    trainer = training.Trainer("tiny", TINY, 1, tmp_path / "work")
     trainer.run(tell=lambda _: None)
-    folder = cards.publish(trainer, tmp_path / "models" / train.named("tiny", 1), n=3)
+    folder = cards.publish(trainer, tmp_path / "models" / make.named("tiny", 1), n=3)
     assert {p.name for p in folder.iterdir()} >= {
         "config.json",
         "model.safetensors",
@@ -139,7 +149,7 @@ FAMILIES = {
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_model_of_each_family_is_trained_on_what_it_will_be_asked(family: str, tmp_path: Path) -> None:
     """What the processor makes of a question and its pictures is what the model saw in training, token for token."""
-    trainer = train.Trainer("tiny", replace(FAMILIES[family], kinds="all"), 0, tmp_path / "work")
+    trainer = training.Trainer("tiny", replace(FAMILIES[family], kinds="all"), 0, tmp_path / "work")
     trainer.run(tell=lambda _: None)
     model = lostlib.load_model(cards.publish(trainer, tmp_path / "tiny", n=2))
     assert model.hf.config.model_type == family
@@ -179,8 +189,8 @@ def colors_of(body, pixels: dict[str, torch.Tensor]) -> torch.Tensor:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_visual_token_is_told_what_its_own_pixels_show(family: str) -> None:
-    body = build.body(FAMILIES[family])
-    scene = train.drawn_for_step("tower", 0, 3, 1)[0].pictures[0]
+    body = bodies.body(FAMILIES[family])
+    scene = training.drawn_for_step("tower", 0, 3, 1)[0].pictures[0]
     grid = torch.from_numpy(render.pixels(scene) / 255.0).reshape(8, 8, 8, 8, 3)
     fine = grid.mean((1, 3)).reshape(64, 3)
     coarse = grid.reshape(4, 16, 4, 16, 3).mean((1, 3)).reshape(16, 3)
@@ -197,16 +207,16 @@ def test_each_visual_token_is_told_what_its_own_pixels_show(family: str) -> None
 @pytest.mark.parametrize(("family", "places"), [("llava", 4), ("llava_next", 2), ("qwen2_5_vl", 1)])
 def test_no_patch_is_asked_for_a_place_that_its_tower_cannot_know(family: str, places: int) -> None:
     """A tile of LLaVA-NeXT's does not know which it is, and Qwen's tower has places relative to one another alone."""
-    body = build.body(FAMILIES[family])
-    labels = towers.TowerLoss(body.model(), body).targets(train.drawn_for_step("tower", 0, 3, 1)[0].pictures)[0]
+    body = bodies.body(FAMILIES[family])
+    labels = towers.TowerLoss(body.model(), body).targets(training.drawn_for_step("tower", 0, 3, 1)[0].pictures)[0]
     ends = labels[-64:, 3:5].max(0).values.tolist()
     assert ends == [places - 1] * 2
 
 
 def test_a_model_may_start_from_a_shipped_one(tmp_path: Path) -> None:
     """What the base knows is taken over; words that it has not keep their random embeddings."""
-    recipe = build.RECIPES["mini-llava-1.5-wide"]
-    trainer = train.Trainer("wide", recipe, 0, tmp_path)
+    recipe = recipes.RECIPES["mini-llava-1.5-wide"]
+    trainer = training.Trainer("wide", recipe, 0, tmp_path)
     base = lostlib.load_model(recipe.base)
     old, new = base.hf.state_dict(), trainer.model.state_dict()
     for name, weight in new.items():
@@ -219,7 +229,7 @@ def test_a_model_may_start_from_a_shipped_one(tmp_path: Path) -> None:
 
 def test_references_mark_the_noun_and_the_object_it_means() -> None:
     """Read back from the tokens: the marked noun fits the labels, and a pair's signs are its directions."""
-    body = build.body(TINY)
+    body = bodies.body(TINY)
     processor, talk = body.processor, conversations.Conversations(body)
     drawn = conversations.drawn_for_step("instruct", 0, 0, 40)
     batch = talk.batch("instruct", drawn, captioned=True)
@@ -247,15 +257,15 @@ def test_references_mark_the_noun_and_the_object_it_means() -> None:
 def test_a_model_that_is_there_is_not_overwritten_in_silence(tmp_path: Path) -> None:
     for name in ("mini-llava-1.5", "mini-llava-1.5-sinks"):
         with pytest.raises(ValueError, match=f"{re.escape(name)} is there already: say `--out`"):
-            train.train(name, work=tmp_path)
+            make.train(name, work=tmp_path)
     (tmp_path / "mini-llava-1.5-s2").mkdir()
     with pytest.raises(ValueError, match=r"mini-llava-1\.5-s2 is there already"):
-        train.train("mini-llava-1.5", seed=2, out=tmp_path, work=tmp_path)
+        make.train("mini-llava-1.5", seed=2, out=tmp_path, work=tmp_path)
 
 
 def test_visual_tokens_are_asked_their_places_where_the_tower_cannot_know() -> None:
     """Of each of several pictures, line by line, also in the wider world."""
-    body = build.body(replace(FAMILIES["qwen2_5_vl"], kinds="all"))
+    body = bodies.body(replace(FAMILIES["qwen2_5_vl"], kinds="all"))
     drawn = conversations.drawn_for_step("instruct", 0, 0, 40, "all")
     assert max(len(one.pictures) for one in drawn) > 1
     batch = conversations.Conversations(body).batch("instruct", drawn, captioned=False)

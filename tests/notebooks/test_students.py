@@ -15,8 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from lostlib.cli import app
-from lostlib.plain import plain
-from lostlib.students import write
+from lostlib.report.myst import plain
+from lostlib.teach.editions import write
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.py"))

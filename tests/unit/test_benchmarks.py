@@ -162,7 +162,7 @@ def test_mistakes() -> None:
 
 def test_the_report_half_needs_no_torch() -> None:
     code = (
-        "import sys, lostlib, lostlib.report, lostlib.results, lostlib.stats, lostlib.cli; "
+        "import sys, lostlib, lostlib.report, lostlib.tables, lostlib.stats, lostlib.cli; "
         "lostlib.load_benchmark('mini-pope', n=1); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lostlib import results
+from lostlib import tables
 from lostlib.benchmarks import HUB, NAMESAKES, Choice
 
 
@@ -56,6 +56,6 @@ def test_mistakes_name_what_there_is(text: str, message: str) -> None:
 
 
 def test_tables_of_different_prompts_lie_apart() -> None:
-    keys = [results.Key("answers", "m", "w", text, "1") for text in ("pope", "pope:prompt=lmms")]
+    keys = [tables.Key("answers", "m", "w", text, "1") for text in ("pope", "pope:prompt=lmms")]
     assert keys[0].path != keys[1].path
     assert ":" not in str(keys[1].path)

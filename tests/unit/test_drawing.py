@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lostlib import drawing
+from lostlib.report import drawing
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [*sorted(ROOT.glob("notebooks/*.py")), ROOT / "lostlib" / "explore.py"]

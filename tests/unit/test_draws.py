@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from lostlib import draws
+from lostlib.models import keyed_random
 
 
 def splitmix64(x: int) -> int:
@@ -20,12 +20,12 @@ def splitmix64(x: int) -> int:
 def test_mix_is_splitmix64() -> None:
     values = [0, 1, 2**63, 2**64 - 1, 0x9E3779B97F4A7C15]
     signed = torch.tensor(np.array(values, dtype=np.uint64).view(np.int64))
-    mixed = draws.mix(signed.clone()).numpy().view(np.uint64)
+    mixed = keyed_random.mix(signed.clone()).numpy().view(np.uint64)
     assert mixed.tolist() == [splitmix64(v) for v in values]
 
 
 def test_normal_is_normal_and_neighbours_are_independent() -> None:
-    drawn = draws.normal(draws.chain(7, torch.arange(300)[:, None], torch.arange(300)[None, :])).double()
+    drawn = keyed_random.normal(keyed_random.chain(7, torch.arange(300)[:, None], torch.arange(300)[None, :])).double()
     assert torch.isfinite(drawn).all()
     assert stats.kstest(drawn.flatten().numpy(), "norm").pvalue > 1e-3
     for shifted in (drawn[1:], drawn[:-1]), (drawn[:, 1:], drawn[:, :-1]):
@@ -33,6 +33,6 @@ def test_normal_is_normal_and_neighbours_are_independent() -> None:
 
 
 def test_order_of_arguments_matters_and_broadcasting_does_not() -> None:
-    assert draws.chain(1, 2) != draws.chain(2, 1)
-    table = draws.chain(5, torch.arange(4)[:, None], torch.arange(6)[None, :])
-    assert table[2, 3] == draws.chain(5, 2, 3)
+    assert keyed_random.chain(1, 2) != keyed_random.chain(2, 1)
+    table = keyed_random.chain(5, torch.arange(4)[:, None], torch.arange(6)[None, :])
+    assert table[2, 3] == keyed_random.chain(5, 2, 3)

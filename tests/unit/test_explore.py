@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lostlib import explore, report
+from lostlib import report
 from lostlib.benchmarks import Item
+from lostlib.report import interactive
 
 EVIL = '</script><img src=x onerror="alert(1)"> {num}`x`'
 
@@ -25,7 +26,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[list[dict], 
     return bundles, tmp_path / "x_files"
 
 
-def scenes() -> list[explore.Scene]:
+def scenes() -> list[interactive.Scene]:
     picture = Image.new("RGB", (400, 300))
     return [("b", Item(f"q{k}", [picture], EVIL, "yes", "yesno", relevant=(0, 3))) for k in range(4)]
 
@@ -53,7 +54,7 @@ def data_of(path: Path) -> dict:
 def test_answers_go_into_the_page_as_data(shown) -> None:
     bundles, folder = shown
     runs = {"learned": said("yes", "no", "yes", "yes"), "noise": said(EVIL, "no", "no", "no")}
-    explore.answers(scenes(), runs, "x", "c", "a")
+    interactive.answers(scenes(), runs, "x", "c", "a")
     found = data_of(folder / "explore-x.html")
     assert found["runs"] == ["learned", "noise"]
     assert [scene["answers"][0] for scene in found["scenes"]] == [
@@ -71,7 +72,7 @@ def test_answers_go_into_the_page_as_data(shown) -> None:
 def test_maps_keep_each_weight_in_its_place(shown) -> None:
     _, folder = shown
     answers = said("yes", "no", "yes", "no")
-    explore.maps(scenes(), {"learned": (looked(4), answers), "noise": (looked(4), answers)}, "y", "c", "a")
+    interactive.maps(scenes(), {"learned": (looked(4), answers), "noise": (looked(4), answers)}, "y", "c", "a")
     weights = data_of(folder / "explore-y.html")["scenes"][0]["weights"]
     assert weights[1][1][2] == [100, 200, 300, 400]  # run, layer, head -> patches, in 1/10000
     assert set(pd.read_csv(folder / "fig-y.csv").columns) >= {"layer", "head", "0", "3"}
@@ -79,9 +80,9 @@ def test_maps_keep_each_weight_in_its_place(shown) -> None:
 
 def test_what_is_no_square_or_too_large_is_said(shown, capsys, monkeypatch) -> None:
     bundles, _ = shown
-    explore.maps(scenes(), {"learned": (looked(5), said("yes", "no", "no", "no"))}, "z", "c", "a")
+    interactive.maps(scenes(), {"learned": (looked(5), said("yes", "no", "no", "no"))}, "z", "c", "a")
     assert "do not fill a square" in capsys.readouterr().out
     assert not bundles
-    monkeypatch.setattr(explore, "LARGEST", 100)
-    explore.answers(scenes(), {"learned": said("a", "b", "c", "d")}, "z", "c", "a")
+    monkeypatch.setattr(interactive, "LARGEST", 100)
+    interactive.answers(scenes(), {"learned": said("a", "b", "c", "d")}, "z", "c", "a")
     assert "cannot be driven" in capsys.readouterr().out

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lostlib import paths, results
+from lostlib import paths, tables
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -119,4 +119,4 @@ def test_the_shipped_grid_asks_for_tables_that_can_be_measured() -> None:
     jobs = grid.jobs(ROOT / "data/grid.yaml")
     lacking = {job.name for job in asked(ROOT / "data/grid.yaml", paths.RESULTS)}
     assert lacking < jobs.keys(), "some of them are shipped"
-    assert all(not results.is_held(jobs[name].key, paths.RESULTS) for name in lacking)
+    assert all(not tables.is_held(jobs[name].key, paths.RESULTS) for name in lacking)

@@ -15,9 +15,9 @@ from datasets import Features, Image, List, Value
 from PIL import Image as PILImage
 
 import lostlib
-from lostlib.answers import answers
 from lostlib.benchmarks import Benchmark, hub, mathvista, mmmu
 from lostlib.benchmarks.items import PLACE
+from lostlib.experiments.answers import answers
 
 TEXT = Value("string")
 

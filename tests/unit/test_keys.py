@@ -6,14 +6,13 @@ import inspect
 import json
 import subprocess
 import sys
-from importlib import import_module
 
 import pytest
 
-from lostlib import interventions, results
-from lostlib.experiments import catalog
+from lostlib import catalog, interventions, tables
+from lostlib.experiments import measure
 from lostlib.forms import Form
-from lostlib.results import Key
+from lostlib.tables import Key
 
 OTHER = {  # a value that is not the usual one, for each parameter
     "max_new_tokens": 3, "controls": ["no_rope"], "rank": "erank", "unit": "bits", "causal": True, "scope": "model",
@@ -90,8 +89,7 @@ def test_what_does_not_exist_is_refused():
 @pytest.mark.parametrize("name", catalog.EXPERIMENTS)
 def test_the_catalog_says_what_the_loop_takes(name):
     about = catalog.experiment(name)
-    module, _, function = about.loop.partition(":")
-    taken = inspect.signature(getattr(import_module(f"lostlib.{module}"), function)).parameters
+    taken = inspect.signature(measure.LOOPS[name]).parameters
     plain = ("model", "benchmark", "items", "work", "intervention", "seed", *catalog.HOW)
     own = {one: about.default for one, about in taken.items() if one not in plain}
     assert json.loads(json.dumps(own)) == dict(about.parameters)
@@ -101,11 +99,11 @@ def test_the_catalog_says_what_the_loop_takes(name):
 
 
 def test_every_shipped_table_is_where_its_key_says():
-    for path in results.shipped_tables():
-        held = results.read_key(path)
+    for path in tables.shipped_tables():
+        held = tables.read_key(path)
         again = catalog.canonical(held.experiment, held.intervention, held.seed, held.parameters)
         assert again == (held.intervention, held.seed, held.parameters), path
-        assert path == results.paths.RESULTS / held.path
+        assert path == tables.paths.RESULTS / held.path
 
 
 def test_each_form_has_a_class_that_does_it():
@@ -116,7 +114,7 @@ def test_each_form_has_a_class_that_does_it():
 
 def test_a_key_needs_no_torch():
     code = (
-        "import sys; from lostlib.results import Key; Key.of('answers', 'mini-llava-1.5', 'mini-pope', 4, 'var:rho=1');"
+        "import sys; from lostlib.tables import Key; Key.of('answers', 'mini-llava-1.5', 'mini-pope', 4, 'var:rho=1');"
         "Key.of('sinks', 'mini-llava-1.5', 'mini-pope', 4, parameters={'tau': '10%'}); print('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

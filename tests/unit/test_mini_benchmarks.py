@@ -12,7 +12,7 @@ import pytest
 import lostlib
 from lostlib import benchmarks
 from lostlib.benchmarks import Benchmark, Item, mini
-from lostlib.miniworld.conversations import finished
+from lostlib.minimodels.conversations import finished
 from lostlib.miniworld.scenes import COLORS, SHAPES, generator
 from lostlib.miniworld.topics import TOPIC_OF, case
 

@@ -135,7 +135,7 @@ def test_adversarial_negatives_keep_the_company_of_what_is_there() -> None:
 
 
 def test_the_vocabulary_holds_every_word() -> None:
-    from lostlib.miniworld import bodies
+    from lostlib.minimodels import bodies
 
     tokens = bodies.tokenizer("first")
     makers = (captions.describe, captions.relate)

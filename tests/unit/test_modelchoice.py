@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lostlib import paths, results
-from lostlib.modelchoice import ModelChoice
-from lostlib.zoo import CARDS
+from lostlib import paths, tables
+from lostlib.checkpoints import CARDS, ModelChoice
 
 QWEN = "Qwen/Qwen2.5-VL-3B-Instruct"
 
@@ -84,11 +83,11 @@ def test_weights_without_a_network() -> None:
 
 def test_tables_of_differently_loaded_models_lie_apart() -> None:
     texts = [QWEN, f"{QWEN}@v1", f"{QWEN}:max_pixels=5000", f"{QWEN}@v1:max_pixels=5000", f"{QWEN}:dtype=float32"]
-    found = {results.Key("answers", text, "w", "pope", "1").path for text in texts}
+    found = {tables.Key("answers", text, "w", "pope", "1").path for text in texts}
     assert len(found) == len(texts)
     assert not any(":" in str(path) or "," in str(path) for path in found)
 
 
 def test_no_torch() -> None:
-    script = "import sys, lostlib.modelchoice; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    script = "import sys, lostlib.checkpoints; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

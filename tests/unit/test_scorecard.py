@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 from test_claims import answers, residual, tokens
 
-from lostlib import claims, paths, results, scorecard, stats
+from lostlib import claims, paths, stats, tables
 from lostlib.benchmarks import NAMESAKES, VERSIONS, chance, load_benchmark
-from lostlib.modelchoice import ModelChoice
-from lostlib.results import Key, Table
+from lostlib.checkpoints import ModelChoice
+from lostlib.claims import scorecard
+from lostlib.tables import Key, Table
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
@@ -29,7 +30,7 @@ def put(folder: Path, experiment: str, frame: pd.DataFrame, benchmark: str = "mi
         weights: str | None = None, **more) -> Path:  # fmt: skip
     held = ModelChoice.parse(model).weights if weights is None else weights
     key = Key(experiment, model, held, benchmark, "1", n=frame["item"].nunique(), **more)
-    return results.write(Table(frame, key, {"seconds": 1.0}), folder)
+    return tables.write(Table(frame, key, {"seconds": 1.0}), folder)
 
 
 @pytest.fixture
@@ -71,10 +72,10 @@ def test_every_claim_has_its_cells(folder: Path):
 
 
 def test_a_tampered_table_changes_the_verdict(folder: Path):
-    (path,) = (p for p in results.shipped_tables(folder) if results.read_key(p).path == p.relative_to(folder)
+    (path,) = (p for p in tables.shipped_tables(folder) if tables.read_key(p).path == p.relative_to(folder)
                and "mini-pope" in p.parts and "gaussian.s0" in p.name)  # fmt: skip
-    table = results.read(path)
-    results.write(replace(table, frame=table.frame.assign(correct=False)), folder)
+    table = tables.read(path)
+    tables.write(replace(table, frame=table.frame.assign(correct=False)), folder)
     found = statuses(folder)
     assert found["C7", "mini-pope"] == OPPOSITE
     assert found["C7", "mini-mathvista"] == HOLDS

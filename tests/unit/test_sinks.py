@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lostlib import sinkdims, sinks
+from lostlib import sinks
+from lostlib.sinks import dimensions
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -337,11 +338,11 @@ def first_tokens(onset: int, size: float, dims: tuple[int, ...], layers: int = 6
 
 
 def test_rules_of_the_finder() -> None:
-    assert sinkdims._choose(first_tokens(2, 300.0, (9, 40)), 20.0)[:2] == ((9, 40), "sun")
-    assert sinkdims._choose(first_tokens(2, 300.0, (9, 40)), 20.0).onset == 2
-    assert sinkdims._choose(first_tokens(3, 5.0, (9, 40)), 4.0)[:2] == ((9, 40), "tau")
-    assert sinkdims._choose(first_tokens(3, 5.0, (9, 40)), 4.0).onset == 3
-    weak = sinkdims._choose(first_tokens(1, 1.5, (9, 40, 41)), 20.0)
+    assert dimensions._choose(first_tokens(2, 300.0, (9, 40)), 20.0)[:2] == ((9, 40), "sun")
+    assert dimensions._choose(first_tokens(2, 300.0, (9, 40)), 20.0).onset == 2
+    assert dimensions._choose(first_tokens(3, 5.0, (9, 40)), 4.0)[:2] == ((9, 40), "tau")
+    assert dimensions._choose(first_tokens(3, 5.0, (9, 40)), 4.0).onset == 3
+    weak = dimensions._choose(first_tokens(1, 1.5, (9, 40, 41)), 20.0)
     assert weak[:2] == ((9, 40, 41), "gap")
     assert all(1 < s < 8 for s in weak.strength)
 
@@ -353,7 +354,7 @@ def test_the_published_table() -> None:
     assert sinks.published("Qwen/Qwen2.5-VL-3B-Instruct", 2048).evidence == "reported"
     assert sinks.published("llava-hf/llava-1.5-7b-hf", 128) is None
     assert sinks.published("mini-llava-1.5", 4096) is None
-    for row in sinkdims.PUBLISHED:
+    for row in dimensions.PUBLISHED:
         assert max(row.dims) < row.hidden
         assert list(row.dims) == sorted(row.dims)
         assert row.evidence in ("code", "figure", "inferred", "reported")

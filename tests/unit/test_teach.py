@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from lostlib import teach
-from lostlib.teach.experiments import EXPERIMENTS, Change
+from lostlib.teach.predictions import EXPERIMENTS, Change
 from lostlib.teach.questions import READINGS
 
 

@@ -7,7 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from lostlib.miniworld import conversations, edits, render, statements, topics
+from lostlib.minimodels import conversations
+from lostlib.miniworld import edits, render, statements, topics
 from lostlib.miniworld.charts import BASE, UNIT, Chart, box
 from lostlib.miniworld.scenes import COLORS, SHAPES, generator
 
@@ -25,7 +26,7 @@ def test_a_kind_is_a_function_of_its_generator_and_of_its_split(kind: str) -> No
 
 @pytest.mark.parametrize("kind", topics.TOPIC_OF)
 def test_the_vocabulary_holds_every_word(kind: str) -> None:
-    from lostlib.miniworld import bodies
+    from lostlib.minimodels import bodies
 
     tokens = bodies.tokenizer("all")
     for one in cases(kind, 4):
@@ -34,7 +35,7 @@ def test_the_vocabulary_holds_every_word(kind: str) -> None:
 
 
 def test_decimals_are_one_token_and_old_ids_stay() -> None:
-    from lostlib.miniworld import bodies
+    from lostlib.minimodels import bodies
 
     tokens = bodies.tokenizer("all")
     assert tokens.tokenize("It is 2.5 and [3, 4].")[-6:] == ["[", "3", ",", "4", "]", "."]
@@ -136,9 +137,9 @@ def fits(thing, reference: str) -> bool:
 
 
 def test_wide_batches_hold_every_kind_of_read_out() -> None:
-    from lostlib.miniworld import build
+    from lostlib.minimodels import bodies, recipes
 
-    body = build.body(build.Recipe(kinds="all"))
+    body = bodies.body(recipes.Recipe(kinds="all"))
     tokens, talk = body.tokens, conversations.Conversations(body)
     drawn = conversations.drawn_for_step("instruct", 0, 0, 60, "all")
     batch = talk.batch("instruct", drawn, captioned=False)

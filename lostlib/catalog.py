@@ -1,0 +1,125 @@
+"""The experiments: one row each says what it asks, which parameters it takes, and what else the others must know of it.
+
+The loops themselves need torch and are in `lostlib.experiments.measure`. Whatever builds the key of a table asks
+`canonical`, so one measurement has one name, however it was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lostlib.forms import Form, energy_share, format_numbers, parse_numbers
+from lostlib.text import nearest
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One kind of measurement.
+
+    asks        what its table tells
+    parameters  its own, which are part of a table's key, with their defaults
+    changed     can it be measured under an intervention
+    seeded      does it draw something itself, for its controls
+    looks       does it look at attention weights, so that they must come from our own attention function
+    shared      can several processes share one table
+    """
+
+    asks: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    changed: bool = False
+    seeded: bool = False
+    looks: bool = True
+    shared: bool = False
+
+    def is_random(self, intervention: Form) -> bool:
+        """Does the seed matter?"""
+        return self.seeded or (self.changed and bool(intervention.random))
+
+
+COUNTS = {"batch_size", "max_new_tokens", "scenes"}
+HOW = ("batch_size",)  # changes no result, so it is no part of a key
+_MEASURES = {"rank": "numerical", "unit": "nats", "causal": False}
+_SINKS = {"tau": 20.0, "detector": "phi", "dims": None}
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "answers": Experiment(
+        "What the model answers to every item, and how probable the answer was.",
+        {"max_new_tokens": None}, changed=True, looks=False, shared=True,
+    ),
+    "residual": Experiment(
+        "What each module's update does to the residual stream, beside controls.",
+        {"controls": ["noise_delta", "noise_qkv", "no_rope"], **_MEASURES, "scope": "layer", "without": "nothing"},
+        seeded=True, looks=False,
+    ),
+    "attention": Experiment("Where the last prompt token looks."),
+    "maps": Experiment("The last prompt token's weight on each image patch.", changed=True),
+    "sinks": Experiment("Every token's sink value, the attention it gets and what it contributes.", _SINKS),
+    "heads": Experiment(
+        "Which heads look at the image, and what VAR would move in them.",
+        {"tau": None, "min_mass": None, "p": None, "rho": None, "detector": "phi", "dims": None, "preset": "paper"},
+    ),
+    "sinkmaps": Experiment("Where each head looks in the image.", _SINKS),
+    "nulls": Experiment("The true updates beside random ones of their size.", _MEASURES, seeded=True, looks=False),
+    "spans": Experiment("What several layers' updates bring together.", {**_MEASURES, "blocks": 8}, looks=False),
+    "probes": Experiment("Which questions each visual token answers on its own.", {"scenes": 3000}),
+}  # fmt: skip
+
+
+def experiment(name: str) -> Experiment:
+    """By name; one that does not exist is an error that names the nearest."""
+    if name not in EXPERIMENTS:
+        raise ValueError(f"unknown experiment {name!r}; there are {', '.join(EXPERIMENTS)}{nearest(name, EXPERIMENTS)}")
+    return EXPERIMENTS[name]
+
+
+def check_count(name: str, given: object) -> None:
+    """Refuse a number of items or tokens that is none."""
+    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, got {given!r}")
+
+
+def canonical(
+    name: str, intervention: str = "none", seed: int = 0, parameters: Mapping[str, Any] | None = None
+) -> tuple[str, int, dict[str, Any]]:
+    """(intervention, seed, parameters) as the key of a table has them, however they were written.
+
+    The intervention is in its full form, the seed is 0 where nothing is random, and parameters are those that are not
+    as usual, in the order of their names. What does not exist is an error.
+
+    >>> canonical("residual", "none", 3, {"rank": "erank", "unit": "nats"})
+    ('none', 3, {'rank': 'erank'})
+    >>> canonical("answers", "sap:weights=gaussian", 1)
+    ('sap:keys=visual,weights=gaussian', 1, {})
+    """
+    asked, chosen = experiment(name), Form.parse(intervention)
+    if not asked.changed and str(chosen) != "none":
+        raise ValueError(f"{name} tables are of the untouched model, intervention {intervention!r} was given")
+    usual = asked.parameters
+    own = {}
+    for key, value in sorted((parameters or {}).items()):
+        if key in HOW:
+            continue
+        if key not in usual:
+            known = [*usual, *HOW]
+            raise ValueError(f"{name} has no parameter {key!r}; there are {', '.join(known)}{nearest(key, known)}")
+        if (plain := _plain(key, value)) != _plain(key, usual[key]):
+            own[key] = plain
+    return str(chosen), seed if asked.is_random(chosen) else 0, own
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A parameter's value in its one way to be written; a value that means nothing stays, and is refused later."""
+    try:
+        if name == "controls":
+            return [str(Form.parse(one)) for one in value]
+        if name == "dims" and value is not None:
+            return format_numbers(parse_numbers(str(value)))
+        if name == "tau" and isinstance(value, str) and (share := energy_share(value)) is not None:
+            return f"{100 * share:g}%"
+        if name in ("tau", "min_mass", "p", "rho") and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+    except (ValueError, TypeError):
+        pass
+    return value

@@ -1,0 +1,186 @@
+"""From a key to a table: (model, benchmark, intervention, seed, n) -> tidy rows, and what is recorded beside them."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import transformers
+
+import lostlib
+from lostlib import catalog
+from lostlib.benchmarks import Benchmark, Choice, load_benchmark
+from lostlib.checkpoints import ModelChoice
+from lostlib.experiments import answers, attention, nulls, probes, residual, sinks, spans
+from lostlib.experiments.answers import ask_share, check_share
+from lostlib.experiments.measures import check_measures
+from lostlib.interventions import Intervention
+from lostlib.machine import keep_memory
+from lostlib.models import LostModel, check_device, load_model, sizes
+from lostlib.models.attention import BACKEND, check_changeable
+from lostlib.tables import Key, Table, rounded
+
+LOOPS: dict[str, Callable[..., pd.DataFrame]] = {  # (model, items, ...) -> rows; answers take a benchmark
+    "answers": answers.answers,
+    "residual": residual.residual_metrics,
+    "attention": attention.attention_mass,
+    "maps": attention.map_rows,
+    "sinks": sinks.sink_rows,
+    "heads": sinks.head_rows,
+    "sinkmaps": sinks.map_rows,
+    "nulls": nulls.null_metrics,
+    "spans": spans.span_metrics,
+    "probes": probes.probe_rows,
+}
+CHECKS: dict[str, Callable[..., Any]] = {  # of the parameters' values
+    "residual": residual.check_residual,
+    "sinks": sinks.asked_sinks,
+    "sinkmaps": sinks.asked_sinks,
+    "heads": sinks.asked_heads,
+    "nulls": check_measures,
+    "spans": spans.check_spans,
+}
+
+
+def check_parameters(experiment: str, given: Mapping[str, Any]) -> Any:
+    """Refuse values that mean nothing; no model is loaded for it.
+
+    What the parameters mean is given back: for experiments on sinks, the intervention that they describe.
+    """
+    asked = {**catalog.experiment(experiment).parameters, **given}
+    for name in catalog.COUNTS & asked.keys():
+        if asked[name] is not None:
+            catalog.check_count(name, asked[name])
+    values = {name: value for name, value in asked.items() if name not in catalog.COUNTS}
+    return CHECKS[experiment](**values) if experiment in CHECKS else None
+
+
+@lru_cache(maxsize=2)
+def _loaded(model: str, device: str) -> LostModel:
+    keep_memory()
+    return load_model(model, device=device)
+
+
+def frame(key: Key, benchmark: Benchmark, device: str = "cpu", work: Path | None = None, **how: Any) -> pd.DataFrame:
+    """The rows of a table, for these items; `work` keeps what is done of the answers, `how` changes no result."""
+    asked = catalog.experiment(key.experiment)
+    given = {**key.parameters, **how} | ({"intervention": key.intervention} if asked.changed else {})
+    model = _loaded(key.model, device)
+    if asked.shared:
+        return answers.answers(model, benchmark, seed=key.seed, work=work, **given)
+    seed = {"seed": key.seed} if asked.seeded or asked.changed else {}
+    return LOOPS[key.experiment](model, benchmark.items, **seed, **given)
+
+
+def measure(
+    experiment: str,
+    *,
+    model: str,
+    benchmark: str,
+    n: int,
+    intervention: str = "none",
+    seed: int = 0,
+    device: str = "cpu",
+    work: Path | None = None,
+    batch_size: int | None = None,
+    **parameters: Any,
+) -> Table:
+    """Measure one table; see `lostlib.results.obtain` for the parameters. Mistakes are found before the model loads.
+
+    `work` is a folder below which finished parts are kept, see `unfinished`. `batch_size`, items at once, changes no
+    result and is no part of the table's key.
+    """
+    key, items, how = _checked(experiment, model, benchmark, n, intervention, seed, device, batch_size, **parameters)
+    began = time.monotonic()
+    rows = rounded(frame(key, items, device, work and unfinished(work, key), **how))
+    return Table(rows, key, _about(_loaded(key.model, device), key, items.origin, time.monotonic() - began))
+
+
+def measure_share(experiment: str, share: tuple[int, int], *, work: Path, **asked: Any) -> tuple[Key, int]:
+    """Leave one of several shares of a table's answers in `work`, where `measure` finds them; how many items it is.
+
+    Several processes, on several machines with one disk, so measure one table: ``(2, 4)`` is the second of four shares.
+    The rest is as for `measure`, and `batch_size` must be the same for all.
+    """
+    if not catalog.experiment(experiment).shared:
+        raise ValueError(f"only answers are measured in shares, {experiment} was given")
+    check_share(share)
+    key, items, how = _checked(experiment, **asked)
+    model = _loaded(key.model, asked.get("device", "cpu"))
+    done = ask_share(model, items, share, unfinished(work, key), key.intervention, key.seed, **key.parameters, **how)
+    return key, done
+
+
+def _checked(
+    experiment: str, model: str, benchmark: str, n: int, intervention: str = "none", seed: int = 0,
+    device: str = "cpu", batch_size: int | None = None, **parameters: Any,
+) -> tuple[Key, Benchmark, dict[str, int]]:  # fmt: skip
+    """What is to be measured, once nothing is wrong with it, its items, and what is no part of the key."""
+    about, how = catalog.experiment(experiment), {} if batch_size is None else {"batch_size": batch_size}
+    text, seed, parameters = catalog.canonical(experiment, intervention, seed, parameters)
+    own = check_parameters(experiment, parameters | how)
+    chosen, loaded, asked = Intervention.parse(text), ModelChoice.parse(model), Choice.parse(benchmark)
+    if about.looks or text != "none":
+        check_changeable(loaded.name, loaded.backend or BACKEND)
+    check_device(device)
+    for changes in (chosen, own):
+        if isinstance(changes, Intervention):
+            changes.check(sizes(str(loaded)))
+    items = load_items(str(loaded), asked, n)
+    _loaded(str(loaded), device)  # of a hub model the commit is known from here on
+    return Key.of(experiment, model, benchmark, n, text, seed, parameters), items, how
+
+
+def load_items(model: str, choice: Choice, n: int) -> Benchmark:
+    """The items as this model is asked them: VLMEvalKit's prompts depend on the family."""
+    family = sizes(model).family if choice.prompt == "vlmevalkit" else None
+    return _items(choice, n, family, os.environ.get("LOST_DATA"))
+
+
+@lru_cache(maxsize=2)
+def _items(choice: Choice, n: int, family: str | None, copies: str | None) -> Benchmark:
+    """The last two are kept: making a thousand pictures takes seconds, and tables are often measured in a row.
+
+    `copies`, where benchmarks of the hub lie, is here so that another folder is another entry.
+    """
+    return load_benchmark(str(choice), n=n, family=family)
+
+
+def unfinished(work: Path, key: Key) -> Path:
+    """Where the finished parts of a table wait for the rest."""
+    return work / key.weights / key.path.with_suffix("")
+
+
+def clear(work: Path, key: Key) -> None:
+    """Take away a finished table's parts; the folders above them too, as far as nothing else is in them."""
+    parts = unfinished(work, key)
+    shutil.rmtree(parts, ignore_errors=True)
+    with suppress(OSError):  # not empty
+        for folder in parts.relative_to(work).parents:
+            (work / folder).rmdir()
+
+
+def _about(model: LostModel, key: Key, origin: str, seconds: float) -> dict[str, Any]:
+    """What is recorded besides the key."""
+    versions = {
+        "lostlib": lostlib.__version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+    }
+    device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else model.device.type
+    return {
+        "versions": versions, "device": device, "dtype": str(model.dtype).removeprefix("torch."),
+        "backend": model.backend, "pixels": model.pixels and list(model.pixels), "origin": origin,
+        "date": datetime.date.today().isoformat(), "seconds": round(seconds, 1), "command": key.command,
+    }  # fmt: skip

@@ -1,0 +1,240 @@
+"""Residual metrics: what each module's update does to the stream, beside updates that something else has made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lostlib.benchmarks import Item
+from lostlib.experiments.measures import Measures, Start, check_measures
+from lostlib.experiments.rows import batches, with_clusters
+from lostlib.interventions import (
+    Intervention,
+    NoiseDelta,
+    NoiseQKV,
+    intervene,
+    noise_like,
+    without_rotation,
+)
+from lostlib.models import Batch, LostModel, keyed_random
+from lostlib.models.attention import Run
+from lostlib.models.stream import LayerStream, seen, watch
+from lostlib.sinks import Detector, sink_dimensions, threshold
+from lostlib.text import nearest
+
+CONTROLS = ("noise_delta", "noise_qkv", "no_rope")
+SCOPES = ("layer", "model")
+PARTS = ("nothing", "dimensions", "tokens")
+MASSIVE = "10%"  # of its energy in one sink dimension makes a token massive
+
+
+@dataclass(frozen=True)
+class Part:
+    """The part of the stream that is measured: all of it, or what massive activations do not reach.
+
+    dims      the hidden dimensions that count; None: all
+    massive   tells tokens that do not count; None: all do
+    """
+
+    dims: Tensor | None = None
+    massive: Detector | None = None
+
+    @classmethod
+    def of(cls, model: LostModel, without: str) -> Part:
+        """What is left without `nothing`, without the model's sink `dimensions`, without `tokens` that are massive."""
+        if without == "nothing":
+            return cls()
+        dims = sink_dimensions(model)
+        if without == "tokens":
+            return cls(massive=Detector(dims, threshold(MASSIVE, model.hidden_size)))
+        return cls(torch.tensor([d for d in range(model.hidden_size) if d not in dims]))
+
+    def tokens(self, real: Tensor, stream: LayerStream) -> Tensor:
+        """(B, S) bool: real tokens that count, judged by what enters and leaves the layer; the last one always does."""
+        pre, post = seen(stream.resid_pre), seen(stream.resid_post)
+        real = real.to(pre.device)
+        if self.massive is None:
+            return real
+        counted = real & ~self.massive.mask(pre) & ~self.massive.mask(post)
+        counted[:, -1] = True  # left-padded: a sequence never is empty
+        return counted
+
+    def cut(self, x: Tensor, tokens: Tensor) -> Tensor:
+        """One sequence (S, H) in float64: its tokens that count, their dimensions that count."""
+        held = x[tokens].double()
+        return held if self.dims is None else held[:, self.dims.to(held.device)]
+
+
+def residual_metrics(
+    model: LostModel,
+    items: Sequence[Item],
+    controls: Sequence[str] = CONTROLS,
+    seed: int = 0,
+    rank: str | int = "numerical",
+    unit: str = "nats",
+    causal: bool = False,
+    scope: str = "layer",
+    without: str = "nothing",
+    batch_size: int = 16,
+) -> pd.DataFrame:
+    """What each module's update does to the residual stream, item by item and layer by layer.
+
+    Every update X -> X' = X + dX of one module is measured on the item's tokens (no padding): attention compares
+    resid_pre with resid_mid, the FFN resid_mid with resid_post. Controls put something else in the attention module's
+    place:
+
+    - ``noise_delta``: Gaussian noise with the Frobenius norm of the true update (other scales as
+      ``noise_delta:scale=token``);
+    - ``noise_qkv``: the attention module computed with Gaussian W_Q, W_K, W_V;
+    - ``no_rope``: the tolerance of position encoding; X is resid_mid computed without the rotation and X' the true
+      resid_mid, so ``rid`` is epsilon_RoPE.
+
+    Parameters
+    ----------
+    model : LostModel
+    items : sequence of Item
+    controls : sequence of str
+        Which controls to measure beside the true updates.
+    seed : int
+        Of the noise.
+    rank : str or int
+        RID's rank rule, see `lostlib.rid`.
+    unit, causal
+        Of TME and MixIG, see `lostlib.token_mixing_entropy`.
+    scope : str
+        ``"layer"``: a control replaces the update of one layer at a time, on the true resid_pre, and nothing
+        propagates. ``"model"``: the whole model runs with the control in all layers, and each layer is measured there.
+    without : str
+        ``"nothing"``; ``"dimensions"``: the stream is measured without the model's sink dimensions (see
+        `lostlib.sinks.sink_dimensions`), ``"tokens"``: without the tokens that hold a tenth of their energy in one of
+        them where they enter or leave the layer. The model itself runs as ever.
+    batch_size : int
+        Items at once.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row an item, layer, module and control: item, cluster, layer, module ("attn" | "ffn"), control ("none" for
+        the true update), rid, delta_s, delta_d_column, delta_d_row, mixig and tme (in `unit`; tme of X'), erank (of
+        X'), erank_before (of X), norm_ratio (norm of dX over norm of X), tokens (that were measured).
+    """
+    chosen, measures = check_residual(controls, rank, unit, causal, scope, without)
+    part = Part.of(model, without)
+    rows: list[dict] = []
+    for asked in batches(items, batch_size, f"residual stream of {model.name}"):
+        batch = model.encode(asked)
+        mids: dict[int, Tensor] = {}
+
+        def visit(layer: int, stream: LayerStream, batch: Batch = batch, mids: dict[int, Tensor] = mids) -> None:
+            updates = _true_updates(stream)
+            if scope == "layer":
+                updates |= {
+                    ("attn", name): control(model, batch, layer, stream, seed) for name, control in chosen.items()
+                }
+            else:
+                mids[layer] = seen(stream.resid_mid)
+            rows.extend(_rows(batch, layer, updates, measures, part, part.tokens(batch.real, stream)))
+
+        with watch(model, each=visit):
+            model.forward(batch)
+        if scope == "model":
+            for name in chosen:
+                rows.extend(_propagated(model, batch, name, seed, mids, measures, part))
+    return with_clusters(pd.DataFrame(rows), items)
+
+
+def check_residual(
+    controls: Sequence[str], rank: str | int, unit: str, causal: bool, scope: str, without: str
+) -> tuple[dict[str, Control], Measures]:
+    """The controls and measures that are asked for; what does not exist is an error."""
+    for name, given, allowed in (("scope", scope, SCOPES), ("without", without, PARTS)):
+        if given not in allowed:
+            raise ValueError(f"{name} {given!r} is not one of {', '.join(allowed)}{nearest(given, allowed)}")
+    if isinstance(controls, str) or not isinstance(controls, Sequence):
+        raise ValueError(f"controls must be a list such as {list(CONTROLS)}, got {controls!r}")
+    return {str(c): _control(str(c)) for c in controls}, check_measures(rank, unit, causal)
+
+
+Update = tuple[Tensor, Tensor]  # X, X', each (B, S, H)
+Control = Callable[[LostModel, Batch, int, LayerStream, int], Update]
+
+
+def _true_updates(stream: LayerStream) -> dict[tuple[str, str], Update]:
+    pre, mid, post = (seen(x) for x in (stream.resid_pre, stream.resid_mid, stream.resid_post))
+    return {("attn", "none"): (pre, mid), ("ffn", "none"): (mid, post)}
+
+
+def _control(text: str) -> Control:
+    name = text.split(":")[0]
+    if name not in CONTROLS:
+        raise ValueError(f"unknown control {text!r}; there are {', '.join(CONTROLS)}{nearest(name, CONTROLS)}")
+    chosen = Intervention.parse(text)
+    if isinstance(chosen, NoiseDelta):
+        return lambda *call: _noise_update(chosen, *call)
+    return _qkv_update if isinstance(chosen, NoiseQKV) else _rope_update
+
+
+def _noise_update(
+    chosen: NoiseDelta, model: LostModel, batch: Batch, layer: int, stream: LayerStream, seed: int
+) -> Update:
+    pre, attn_out = seen(stream.resid_pre), seen(stream.attn_out)
+    real = batch.real.to(pre.device)[..., None]
+    items = torch.tensor([keyed_random.text_key(name) for name in batch.item_ids], device=real.device)
+    noise = noise_like(attn_out, items, real[..., 0].cumsum(1) - 1, layer, seed) * real
+    update = chosen.scaled(noise, attn_out.float() * real)
+    return pre, pre + update.to(pre.dtype)
+
+
+def _qkv_update(model: LostModel, batch: Batch, layer: int, stream: LayerStream, seed: int) -> Update:
+    handles = NoiseQKV(layers=(layer,)).attach(Run(model, seed=seed))
+    try:
+        update = model.attention_modules[layer].forward(**stream.attention_call)[0]
+    finally:
+        for handle in handles:
+            handle.remove()
+    pre = seen(stream.resid_pre)
+    return pre, pre + update
+
+
+def _rope_update(model: LostModel, batch: Batch, layer: int, stream: LayerStream, seed: int) -> Update:
+    call = stream.attention_call
+    still = {**call, "position_embeddings": without_rotation(call["position_embeddings"])}
+    update = model.attention_modules[layer].forward(**still)[0]
+    return seen(stream.resid_pre) + update, seen(stream.resid_mid)
+
+
+def _propagated(
+    model: LostModel, batch: Batch, control: str, seed: int, mids: dict[int, Tensor], measures: Measures, part: Part
+) -> list[dict]:
+    """The rows of a control in all layers at once; epsilon_RoPE compares with the true run's resid_mid."""
+    rows: list[dict] = []
+
+    def visit(layer: int, stream: LayerStream) -> None:
+        pre, mid = seen(stream.resid_pre), seen(stream.resid_mid)
+        update = (mid, mids[layer]) if control == "no_rope" else (pre, mid)
+        rows.extend(_rows(batch, layer, {("attn", control): update}, measures, part, part.tokens(batch.real, stream)))
+
+    with watch(model, each=visit), intervene(model, control, seed):
+        model.forward(batch)
+    return rows
+
+
+def _rows(
+    batch: Batch, layer: int, updates: Mapping[tuple[str, str], Update], measures: Measures, part: Part, tokens: Tensor
+) -> Iterator[dict]:
+    """One row an item and update; an X that several updates start from is prepared once."""
+    for i, (item, counted) in enumerate(zip(batch.item_ids, tokens, strict=True)):
+        known: dict[int, Start] = {}
+        for (module, control), (before, after) in updates.items():
+            if id(before) not in known:
+                known[id(before)] = measures.start(part.cut(before[i], counted))
+            measured = measures(known[id(before)], part.cut(after[i], counted))
+            yield (
+                {"item": item, "layer": layer, "module": module, "control": control}
+                | measured
+                | {"tokens": int(counted.sum())}
+            )

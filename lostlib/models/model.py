@@ -1,0 +1,189 @@
+"""A model that can be watched and changed: encoding with token roles, answering."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lostlib.benchmarks.items import PLACE, Item
+from lostlib.checkpoints import DYNAMIC
+from lostlib.models import attention
+from lostlib.models.families import FAMILIES, Inputs
+from lostlib.text import nearest
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Encoded items, left-padded."""
+
+    tensors: dict[str, Tensor]  # what the model's forward takes: input_ids (B, S), attention_mask, pixel_values …
+    item_ids: tuple[str, ...]
+    visual: Tensor  # (B, S) bool: is this token an image patch
+
+    @property
+    def real(self) -> Tensor:
+        """(B, S) bool: is this token no padding."""
+        return self.tensors["attention_mask"].bool()
+
+
+class Reply(NamedTuple):
+    """A greedy answer."""
+
+    raw: str  # what the model said
+    logprob: float  # natural logarithm of the answer's probability, its end token included
+    prompt_tokens: int
+    answer_tokens: int  # the end token included
+
+
+class LostModel:
+    """A vision-language model that can be watched and changed.
+
+    Attributes: `hf` the transformers model, `processor`, `name`, `family`, `weights` (hash or revision, for tables),
+    `backend` (through which function the decoder attends).
+    """
+
+    def __init__(self, hf: Any, processor: Any, name: str, weights: str = "unknown", backend: str = attention.BACKEND):
+        kind = hf.config.model_type
+        if kind not in FAMILIES:
+            raise ValueError(
+                f"models of type {kind!r} are not known here; there are {', '.join(FAMILIES)}{nearest(kind, FAMILIES)}"
+            )
+        self.hf, self.processor, self.name, self.weights, self.backend = hf.eval(), processor, name, weights, backend
+        self.family = FAMILIES[kind]
+        self.layers: list[nn.Module] = list(attrgetter(self.family.layers)(hf))
+        self.attention_modules = [getattr(layer, self.family.attention) for layer in self.layers]
+        self.image_token_id: int = getattr(hf.config, self.family.image_token)
+        self.item_ids: tuple[str, ...] = ()  # of the batch being served
+        self.told_about_ids = False
+        processor.tokenizer.padding_side = "left"
+
+    def __repr__(self) -> str:
+        return f"LostModel({self.name}, {self.n_layers} layers, {self.n_heads} heads, {self.device}, {self.dtype})"
+
+    @property
+    def n_layers(self) -> int:
+        """Decoder layers."""
+        return len(self.layers)
+
+    @property
+    def n_heads(self) -> int:
+        """Query heads of a decoder layer."""
+        return self.hf.config.get_text_config().num_attention_heads
+
+    @property
+    def hidden_size(self) -> int:
+        """Dimensions of the decoder's residual stream."""
+        return self.hf.config.get_text_config().hidden_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go: the token embeddings' device (a large model may be spread over several)."""
+        return self.hf.get_input_embeddings().weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return self.hf.dtype
+
+    def visual(self, ids: Tensor, inputs: Inputs) -> Tensor:
+        """(B, S) bool: which of these token ids are image patches; `inputs` is what else the model is called with.
+
+        Without images in the call none are: an image token that the model has generated is text.
+        """
+        image = ids == self.image_token_id
+        if not image.any() or (inputs.get("pixel_values") is None and not inputs.get("mm_encoder_outputs")):
+            return torch.zeros_like(image)
+        if self.family.patches is None:
+            return image
+        return image.masked_scatter(image, self.family.patches(self.hf, inputs).to(ids.device))
+
+    # -- items in, answers out ----------------------------------------------------------------------------------------
+
+    def encode(self, items: Sequence[Item]) -> Batch:
+        """Items as tensors on the model's device, left-padded, with their ids and token roles."""
+        if not items:
+            raise ValueError("no items to encode: expected at least one")
+        if faults := [item.fault for item in items if item.fault]:
+            raise ValueError(faults[0])
+        texts = [self.processor.apply_chat_template(_messages(item), add_generation_prompt=True) for item in items]
+        images = [image for item in items for image in item.images] or None
+        bos = self.processor.tokenizer.bos_token  # written by some chat templates, else to be added
+        encoded = self.processor(
+            text=texts,
+            images=images,
+            return_tensors="pt",
+            padding=True,
+            add_special_tokens=not (bos and texts[0].startswith(bos)),
+        )
+        encoded.pop("token_type_ids", None)
+        tensors = {
+            k: v.to(self.device, self.dtype) if v.is_floating_point() else v.to(self.device) for k, v in encoded.items()
+        }
+        return Batch(tensors, tuple(item.uid for item in items), self.visual(tensors["input_ids"], tensors))
+
+    @torch.inference_mode()
+    def forward(self, batch: Batch, **kwargs: Any) -> Any:
+        """One forward pass through the model's backend, with whatever intervention is active; transformers' output."""
+        with self.serving(batch.item_ids):
+            return self.hf(**batch.tensors, **{"use_cache": False, **kwargs})
+
+    def answer(self, items: Sequence[Item], max_new_tokens: int = 8, batch_size: int = 64) -> list[str]:
+        """Greedy answers, one text an item, in the items' order."""
+        parts = (items[i : i + batch_size] for i in range(0, len(items), batch_size))
+        return [reply.raw for part in parts for reply in self.reply(part, max_new_tokens)]
+
+    @torch.inference_mode()
+    def reply(self, items: Sequence[Item], max_new_tokens: int = 8) -> list[Reply]:
+        """Greedy answers of one batch with their probabilities."""
+        batch = self.encode(items)
+        with self.serving(batch.item_ids):
+            out = self.hf.generate(
+                **batch.tensors, max_new_tokens=max_new_tokens, do_sample=False,
+                return_dict_in_generate=True, output_logits=True,
+            )  # fmt: skip
+        new = out.sequences[:, batch.tensors["input_ids"].shape[1] :]
+        ends = torch.isin(new, torch.tensor(self._end_ids, device=new.device))
+        said = ends.cumsum(1) - ends.int() == 0  # (B, T): up to the end token, which counts
+        logits = torch.stack(out.logits, dim=1).float()  # (B, T, V)
+        chosen = logits.log_softmax(-1).gather(-1, new[..., None])[..., 0]
+        texts = self.processor.batch_decode(new, skip_special_tokens=True)
+        sums = (chosen.where(said, 0).sum(1), batch.real.sum(1), said.sum(1))
+        return [Reply(text.strip(), *row) for text, *row in zip(texts, *(v.tolist() for v in sums), strict=True)]
+
+    @property
+    def pixels(self) -> tuple[int, int] | None:
+        """Least and most pixels of a picture, for a family that sees it at its own size; else None."""
+        if self.hf.config.model_type not in DYNAMIC:
+            return None
+        size = self.processor.image_processor.size
+        return size["shortest_edge"], size["longest_edge"]
+
+    @property
+    def _end_ids(self) -> list[int]:
+        ends = self.hf.generation_config.eos_token_id
+        return ends if isinstance(ends, list) else [] if ends is None else [ends]
+
+    @contextmanager
+    def serving(self, item_ids: tuple[str, ...]) -> Iterator[None]:
+        """Attention runs through the model's backend, and random draws are keyed by these items, inside the block."""
+        former, self.item_ids = self.item_ids, item_ids
+        try:
+            with attention.backend(self.hf, self.backend):
+                yield
+        finally:
+            self.item_ids = former
+
+
+def _messages(item: Item) -> list[dict]:
+    """One user turn: the images where the prompt has places for all of them, otherwise before the text."""
+    pieces = item.prompt.split(PLACE)
+    if len(pieces) != len(item.images) + 1:
+        pieces = [""] * len(item.images) + [item.prompt]
+    parts = [part for text in pieces for part in ({"type": "image"}, {"type": "text", "text": text})][1:]
+    return [{"role": "user", "content": [part for part in parts if part.get("text") != ""]}]
