@@ -140,11 +140,10 @@ def run(
         own = _parameters(set_ or [])
         given = {"dtype": dtype, "revision": revision, "min_pixels": min_pixels, "max_pixels": max_pixels}
         choice = ModelChoice.parse(model, **given)
-        if keep:
-            key = tables.Key.of(experiment, str(choice), benchmark, n, intervention, seed, own)
-            if tables.is_held(key, out):
-                typer.echo(f"{out / key.path}: is there")
-                return
+        key = tables.Key.of(experiment, str(choice), benchmark, n, intervention, seed, own)
+        if keep and tables.is_held(key, out):
+            typer.echo(f"{out / key.path}: is there")
+            return
 
         from lostlib.experiments import measure
 

@@ -44,6 +44,7 @@ def memory() -> dict[str, float]:
 def fits(card: Card, places: dict[str, float]) -> str:
     """Where a checkpoint fits, best first: one GPU, all GPUs together, the CPU (not with 4-bit weights), or "no".
 
+    >>> from lostlib.checkpoints import CARDS
     >>> fits(CARDS["Qwen/Qwen2.5-VL-3B-Instruct"], {"cpu": 16.0, "cuda:0": 8.0})
     'cpu'
     """

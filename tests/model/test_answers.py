@@ -52,7 +52,8 @@ TOGETHER = """
 import os, random, signal, sys, time
 import torch
 torch.set_num_threads(1)
-from lostlib import cli, measure
+from lostlib import cli
+from lostlib.experiments import measure
 folder, out, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
 words = ["run", "answers", "--model", folder, "--benchmark", "mini-mathvista", "--n", "40", "--seed", "3",
          "--intervention", "sap:keys=visual,weights=gaussian", "--set", "batch_size=2"]

@@ -18,6 +18,7 @@ import lostlib
 from lostlib import checkpoints, machine, models, paths
 from lostlib.checkpoints import ModelChoice
 from lostlib.cli import app
+from lostlib.models import loading
 from lostlib.models.families import FAMILIES
 
 HUB = [card for card in checkpoints.CARDS.values() if "/" in card.id]
@@ -54,7 +55,7 @@ def test_the_table_has_every_checkpoint() -> None:
 
 @pytest.mark.parametrize("card", [card for card in HUB if card.quantization is None], ids=lambda card: card.id)
 def test_parameters_are_those_of_the_real_classes(card: checkpoints.Card) -> None:
-    assert models._size(config(card), torch.bfloat16) == 2 * card.parameters
+    assert loading._size(config(card), torch.bfloat16) == 2 * card.parameters
     assert card.gigabytes == 2 * card.parameters / 1e9
 
 
@@ -70,7 +71,7 @@ def test_a_shipped_model_is_its_row(name: str) -> None:
         assert getattr(card, ours) == text[theirs]
     model = lostlib.load_model(name)
     assert sum(p.numel() for p in model.hf.parameters()) == card.parameters
-    assert model.dtype == models.DTYPES[card.dtype]
+    assert model.dtype == loading.DTYPES[card.dtype]
 
 
 def test_memory_of_four_bits_lies_between_a_quarter_and_a_half() -> None:
@@ -126,7 +127,7 @@ def test_names_that_mean_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*_, **__):
         raise OSError("We couldn't connect\nto anything")
 
-    monkeypatch.setattr(models.AutoConfig, "from_pretrained", offline)
+    monkeypatch.setattr(loading.AutoConfig, "from_pretrained", offline)
     with pytest.raises(ValueError, match=r"did you mean 'Qwen/Qwen2\.5-VL-7B-Instruct'\? \(We couldn't connect\)"):
         lostlib.load_model("Qwen/Qwen2.5-VL-7B-Instuct")
 
@@ -162,11 +163,11 @@ def test_what_needs_accelerate_says_so_or_hands_it_on(folder: Path, monkeypatch:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", read)
-    monkeypatch.setattr(models, "find_spec", lambda name: None)
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match="quantized weights need the package accelerate: pip install accelerate"):
         lostlib.load_model(folder, quantization=SimpleNamespace())
     assert not asked
-    monkeypatch.setattr(models, "find_spec", lambda name: name)
+    monkeypatch.setattr(loading, "find_spec", lambda name: name)
     given = SimpleNamespace()
     with pytest.raises(KeyboardInterrupt):
         lostlib.load_model(folder, quantization=given)

@@ -20,8 +20,9 @@ SCRIPT = """
 import json, sys, tempfile
 from pathlib import Path
 import lostlib
-from lostlib import measure, results
+from lostlib import tables
 from lostlib.checkpoints import ModelChoice
+from lostlib.experiments import measure
 told = []
 for name in sys.argv[1:]:
     try:
@@ -32,9 +33,9 @@ for name in sys.argv[1:]:
     table = measure.measure("answers", model=name, benchmark="mini-pope", n=2)
     norm = model.hf.get_input_embeddings().weight.norm().item()
     with tempfile.TemporaryDirectory() as folder:
-        results.write(table, Path(folder))
-        wanted = results.Key(**{**vars(table.key), "weights": ModelChoice.parse(name).weights})
-        again = results.is_held(wanted, Path(folder))
+        tables.write(table, Path(folder))
+        wanted = tables.Key(**{**vars(table.key), "weights": ModelChoice.parse(name).weights})
+        again = tables.is_held(wanted, Path(folder))
     told.append([model.name, model.weights, model.pixels, norm, table.key.model, table.key.weights, again])
 print(json.dumps(told))
 """

@@ -89,7 +89,7 @@ def test_items_at_once_are_no_part_of_what_was_measured(table, tiny_folder) -> N
 
 def test_shares_on_the_command_line_leave_the_table_of_one_run(tiny_folder, tmp_path) -> None:
     words = ["run", "answers", "--model", str(tiny_folder), "--n", "12", "--set", "batch_size=1", "--out"]
-    tables = []
+    made = []
     for name, shares in (("alone", []), ("shared", ["2/2", "1/2"])):
         for share in shares:
             done = runner.invoke(app, [*words, str(tmp_path / name), "--share", share])
@@ -98,8 +98,8 @@ def test_shares_on_the_command_line_leave_the_table_of_one_run(tiny_folder, tmp_
             assert not list(tables.shipped_tables(tmp_path / name))
         assert runner.invoke(app, [*words, str(tmp_path / name)]).exit_code == 0
         (path,) = tables.shipped_tables(tmp_path / name)
-        tables.append(tables.read(path))
-    assert tables[0].manifest["hash"] == tables[1].manifest["hash"]
+        made.append(tables.read(path))
+    assert made[0].manifest["hash"] == made[1].manifest["hash"]
     assert not list(tmp_path.glob("*.unfinished"))
 
 

@@ -97,7 +97,6 @@ def test_what_a_job_needs_grows_with_its_model(written, tmp_path) -> None:
         ({"models": ["mini-lava-1.5"]}, "did you mean 'mini-llava-1.5'"),
         ({"benchmarks": ["mini-pop"]}, "did you mean 'mini-pope'"),
         ({"interventions": ["sap:weights=gausian"]}, "did you mean 'gaussian'"),
-        ({"interventions": ["sap"]}, "write 'sap:keys=visual,weights=gaussian'"),
         ({"parameters": {"max_new_token": 3}}, "answers has no parameter"),
         ({"benchmarks": ["mini-pope", "mini-pope"]}, "asks twice for answers of mini-llava-1.5 on mini-pope"),
     ],

@@ -19,7 +19,7 @@ GOOD = {"model": "mini-llava-1.5", "benchmark": "mini-pope", "n_items": 10, "see
 @pytest.fixture
 def shown(monkeypatch) -> list[dict]:
     bundles: list[dict] = []
-    monkeypatch.setattr(report, "_show", bundles.append)
+    monkeypatch.setattr(report.page, "_show", bundles.append)
     return bundles
 
 
