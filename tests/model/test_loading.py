@@ -177,11 +177,11 @@ def test_what_needs_accelerate_says_so_or_hands_it_on(folder: Path, monkeypatch:
     assert asked["trust_remote_code"] is False
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 1000))
     cuda = torch.device("cuda:0")
-    _, held = models._config(ModelChoice.parse(folder))
-    assert models._spread("auto", cuda, held, torch.bfloat16, False) == "auto"
-    assert models._spread("cuda:0", cuda, held, torch.bfloat16, False) is None
+    _, held = loading._config(ModelChoice.parse(folder))
+    assert loading._spread("auto", cuda, held, torch.bfloat16, False) == "auto"
+    assert loading._spread("cuda:0", cuda, held, torch.bfloat16, False) is None
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**9, 10**9))
-    assert models._spread("auto", cuda, held, torch.bfloat16, False) is None
+    assert loading._spread("auto", cuda, held, torch.bfloat16, False) is None
 
 
 def test_loading_in_bfloat16_and_wrapping(folder: Path) -> None:

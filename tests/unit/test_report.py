@@ -209,13 +209,13 @@ def test_a_verdict_is_well_formed(shown, claim, status):
 
 def test_published_figures_are_looked_up(monkeypatch, tmp_path, shown):
     (tmp_path / "a.csv").write_text("key,value,unit,where,note\nacc,81.5,%,Table 2,\nword,yes,,p. 3,a note\n")
-    monkeypatch.setattr(report, "PAPER", tmp_path)
-    report._paper.cache_clear()
+    monkeypatch.setattr(report.page, "PAPER", tmp_path)
+    report.page._paper.cache_clear()
     assert report.published("acc") == ("acc", 81.5, "%", "Table 2", "")
     assert report.published("word").value == "yes"
     with pytest.raises(KeyError, match="did you mean 'acc'"):
         report.published("ac")
-    report._paper.cache_clear()
+    report.page._paper.cache_clear()
 
 
 def test_provenance_tells_how_to_run_it_again(shown, folder):
