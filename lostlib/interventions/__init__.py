@@ -3,7 +3,8 @@
 `none`, `noise_delta`, `noise_qkv`, `no_rope`, `sap:keys=visual,weights=gaussian`, `knockout:keys=sinks`, `var:rho=0.5`
 and `pool` are text forms; several are joined by ` & ` and act in that order. `Intervention.parse(str(x)) == x`
 always. An intervention works through two openings: `edit` changes attention weights (see `lostlib.models.attention`),
-`attach` puts hooks on modules. Neither touches a parameter, so the model is bit-identical afterwards, whatever happened inside.
+`attach` puts hooks on modules. Neither touches a parameter, so the model is bit-identical afterwards, whatever happened
+inside.
 
 - `base`      what an intervention is, text forms
 - `noise`     noise in place of the update or of W_Q, W_K, W_V; no position encoding
