@@ -106,6 +106,7 @@ _ROWS = (  # layers, heads, kv heads, hidden, mlp, vocab, parameters
 CARDS: dict[str, Card] = {card.id: card for card in _ROWS}
 
 DTYPES = ("auto", *BYTES)
+DECODINGS = ("greedy", "checkpoint")
 BACKENDS = ("eager", "sdpa")  # of transformers; ours is not named
 PIXELS = ("min_pixels", "max_pixels")
 
@@ -121,6 +122,7 @@ class ModelChoice:
                             scaled to these areas; None: as the checkpoint says
     backend                 eager, sdpa: attention as transformers computes it, which can be watched and not changed;
                             None: `lostlib.models.attention`'s own
+    decoding                greedy: by the logits alone; checkpoint: with its own repetition penalty, beams and so on
     """
 
     name: str
@@ -129,6 +131,7 @@ class ModelChoice:
     min_pixels: int | None = None
     max_pixels: int | None = None
     backend: str | None = None
+    decoding: str = "greedy"
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -136,6 +139,10 @@ class ModelChoice:
         if self.backend not in (None, *BACKENDS):
             raise ValueError(
                 f"backend {self.backend!r} is not one of {', '.join(BACKENDS)}{nearest(self.backend, BACKENDS)}"
+            )
+        if self.decoding not in DECODINGS:
+            raise ValueError(
+                f"decoding {self.decoding!r} is not one of {', '.join(DECODINGS)}{nearest(self.decoding, DECODINGS)}"
             )
         for key in PIXELS:
             object.__setattr__(self, key, _pixels(key, getattr(self, key)))
@@ -173,7 +180,9 @@ class ModelChoice:
         at = f"@{self.revision}" if self.revision else ""
         plain = replace(self, dtype="auto") if self.dtype == self.usual_dtype else self
         named = {
-            key: value for key in ("dtype", *PIXELS, "backend") if (value := getattr(plain, key)) not in (None, "auto")
+            key: value
+            for key in ("dtype", *PIXELS, "backend", "decoding")
+            if (value := getattr(plain, key)) not in (None, "auto", "greedy")
         }
         return self.name + at + (":" + ",".join(f"{k}={v}" for k, v in named.items()) if named else "")
 

@@ -339,6 +339,7 @@ def _from_hub(
     if items and all(item.fault for item in items):
         raise ValueError(f"{name} from {origin} holds nothing that this benchmark is made of: {items[0].fault}")
     hub.check_uids(name, items)
+    hub.check_golds(name, items)
     if not partial:
         hub.check(name, origin, items, rules.EXPECTED[variant])
     strata = ["/".join(str(item.meta.get(key, item.answer)) for key in rules.STRATUM) for item in items]

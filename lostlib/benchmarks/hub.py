@@ -184,6 +184,15 @@ def check(name: str, origin: str, items: Sequence[Item], expected: Mapping[str, 
         )
 
 
+def check_golds(name: str, items: Sequence[Item]) -> None:
+    """Refuse an item whose right answer is none of its options: nobody could be right about it."""
+    for item in items:
+        if item.kind == "mcq" and item.options and item.answer not in item.options and not item.fault:
+            raise ValueError(
+                f"{name}: the right answer of {item.uid!r} is {item.answer!r}, its options are {', '.join(item.options)}"
+            )
+
+
 def check_uids(name: str, items: Sequence[Item]) -> None:
     """Refuse two items of one name: random draws and resumed runs are keyed by it."""
     twice = [uid for uid, count in Counter(item.uid for item in items).items() if count > 1]

@@ -12,8 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lostlib.benchmarks import extractors, scoring
-from lostlib.benchmarks.extractors import EXTRACTORS, own
+from lostlib.benchmarks import scoring
+from lostlib.benchmarks.extractors import EXTRACTORS
 from lostlib.benchmarks.hub import Source
 from lostlib.benchmarks.items import Item, known
 from lostlib.benchmarks.prompts import DEFAULT, LETTER, Style, lines
@@ -79,30 +79,14 @@ def _lmms_prompt(row: Mapping[str, Any], options: Mapping[str, str]) -> str:
 
 
 def mark(item: Item, answer: str, extractor: str | None = None) -> Mark:
-    """Read by rule: choices as `choice` does, numbers and lists by our extractors; compared as numbers.
+    """Read by rule: choices as everywhere, numbers and lists by our extractors; compared as numbers.
 
     A decimal number is rounded to the places the question asks for. A named extractor is used for choices.
     """
     if item.kind == "mcq":
-        if extractor in extractors.KINDS["mcq"]:
-            return scoring.mark(item, answer, extractor)
-        parsed = choice(answer, item.options or {})
-        return Mark(parsed, parsed in (item.answer, *item.aliases))
+        return scoring.mark(item, answer, extractor)
     parsed = EXTRACTORS[item.meta["answer_type"]](answer, None)
     return Mark(parsed, parsed is not None and _equal(item, parsed))
-
-
-def choice(answer: str, options: Mapping[str, str | None]) -> str | None:
-    """The last letter named in the final answer, else the option text in it, else VLMEvalKit's reading of everything.
-
-    >>> choice("A or rather B", {"A": "left", "B": "right"})
-    'B'
-    """
-    said = own.final(answer)
-    if named := own.named(said, list(options)):
-        return named[-1]
-    found = own.by_text(said, options) or EXTRACTORS["vk_can_infer"](answer, options)
-    return found if found in options else None
 
 
 def _equal(item: Item, parsed: str) -> bool:

@@ -26,7 +26,7 @@ SOURCES = {
     "test": (Source("xai-org/RealworldQA"), Source("lmms-lab/RealWorldQA"), Source("lmms-lab-encoder/RealWorldQA"))
 }
 EXPECTED = {"test": {"items": 765}}
-_OPTION = re.compile(r"^([A-Z])\. (.+)$", re.MULTILINE)
+_OPTION = re.compile(r"^[ \t]*\(?([A-Z])[.:)][ \t]*(\S.*)$", re.MULTILINE)  # "A. left", "A: left", "A)left"
 _WISH = re.compile(r"\n?(Please answer directly with [^\n]*|Answer with the letter\.)$")  # here; in the mini world
 
 
@@ -36,7 +36,7 @@ def to_item(row: Mapping[str, Any], number: int = 0, style: Style = DEFAULT) -> 
     What is asked is the question as it is stored. VLMEvalKit's table has the options in columns of their own; here they
     are taken out of the question, which should give its prompt.
     """
-    options = {letter: text.strip() for letter, text in _OPTION.findall(row["question"])}
+    options = _options(row["question"])
     gold = row["answer"].strip()
     lettered = re.fullmatch("[A-D]", gold) is not None  # the wish at the question's end does not decide it
     question = row["question"]
@@ -56,6 +56,15 @@ def to_item(row: Mapping[str, Any], number: int = 0, style: Style = DEFAULT) -> 
         meta={"n_options": str(len(options) if lettered else 0), "form": "letter" if lettered else "open"},
         aliases=() if lettered else (gold.lower(),),
     )
+
+
+def _options(question: str) -> dict[str, str]:
+    """The lines that begin with A, B, C … in this order."""
+    found: dict[str, str] = {}
+    for letter, text in _OPTION.findall(question):
+        if letter == chr(ord("A") + len(found)):
+            found[letter] = text.strip()
+    return found
 
 
 def mark(item: Item, answer: str, extractor: str | None = None) -> Mark:

@@ -170,6 +170,13 @@ def clear(work: Path, key: Key) -> None:
             (work / folder).rmdir()
 
 
+def _settings(model: LostModel) -> dict[str, Any]:
+    """Of the decoding, what is not as usual in transformers and can change an answer."""
+    plain = ("token_id", "transformers_version", "output_", "use_cache", "_from")
+    found = model.generation.to_diff_dict()
+    return {name: value for name, value in found.items() if not any(part in name for part in plain)}
+
+
 def _about(model: LostModel, key: Key, origin: str, seconds: float) -> dict[str, Any]:
     """What is recorded besides the key."""
     versions = {
@@ -182,5 +189,6 @@ def _about(model: LostModel, key: Key, origin: str, seconds: float) -> dict[str,
     return {
         "versions": versions, "device": device, "dtype": str(model.dtype).removeprefix("torch."),
         "backend": model.backend, "pixels": model.pixels and list(model.pixels), "origin": origin,
+        "decoding": {"rule": model.decoding} | _settings(model),
         "date": datetime.date.today().isoformat(), "seconds": round(seconds, 1), "command": key.command,
     }  # fmt: skip

@@ -57,6 +57,7 @@ def load_model(
     min_pixels: int | None = None,
     max_pixels: int | None = None,
     backend: str | None = None,
+    decoding: str | None = None,
 ) -> LostModel:
     """Load a model.
 
@@ -89,11 +90,16 @@ def load_model(
         ``"eager"`` or ``"sdpa"``: the decoder attends as transformers does, to compare with; its weights cannot be
         changed then. By default through the function of this package, in which all interventions act.
 
+    decoding : str, optional
+        ``"checkpoint"``: answers are decoded with the checkpoint's own repetition penalty, beams and so on. By default
+        ``"greedy"``, by the logits alone, see `LostModel.generation`.
+
     >>> load_model("mini-llava-1.5")
     LostModel(mini-llava-1.5, 6 layers, 4 heads, cpu, torch.float32)
     """
     given = {
-        "revision": revision, "dtype": dtype, "min_pixels": min_pixels, "max_pixels": max_pixels, "backend": backend
+        "revision": revision, "dtype": dtype, "min_pixels": min_pixels, "max_pixels": max_pixels, "backend": backend,
+        "decoding": decoding,
     }  # fmt: skip
     choice = ModelChoice.parse(name, **given)
     place = check_device(device)
@@ -110,8 +116,9 @@ def load_model(
     )
     named = source.name if isinstance(source, Path) else source
     return LostModel(
-        hf if spread else hf.to(place), processor, named, choice.weights, choice.backend or attention.BACKEND
-    )
+        hf if spread else hf.to(place), processor, named, choice.weights, choice.backend or attention.BACKEND,
+        choice.decoding,
+    )  # fmt: skip
 
 
 class Sizes(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from transformers import GenerationConfig
 
 from lostlib.benchmarks.items import PLACE, Item
 from lostlib.checkpoints import DYNAMIC
@@ -45,23 +47,28 @@ class LostModel:
     """A vision-language model that can be watched and changed.
 
     Attributes: `hf` the transformers model, `processor`, `name`, `family`, `weights` (hash or revision, for tables),
-    `backend` (through which function the decoder attends).
+    `backend` (through which function the decoder attends), `decoding` (`greedy` or `checkpoint`, see `generation`).
     """
 
-    def __init__(self, hf: Any, processor: Any, name: str, weights: str = "unknown", backend: str = attention.BACKEND):
+    def __init__(
+        self, hf: Any, processor: Any, name: str, weights: str = "unknown", backend: str = attention.BACKEND,
+        decoding: str = "greedy",
+    ):  # fmt: skip
         kind = hf.config.model_type
         if kind not in FAMILIES:
             raise ValueError(
                 f"models of type {kind!r} are not known here; there are {', '.join(FAMILIES)}{nearest(kind, FAMILIES)}"
             )
         self.hf, self.processor, self.name, self.weights, self.backend = hf.eval(), processor, name, weights, backend
-        self.family = FAMILIES[kind]
+        self.family, self.decoding = FAMILIES[kind], decoding
         self.layers: list[nn.Module] = list(attrgetter(self.family.layers)(hf))
         self.attention_modules = [getattr(layer, self.family.attention) for layer in self.layers]
         self.image_token_id: int = getattr(hf.config, self.family.image_token)
         self.item_ids: tuple[str, ...] = ()  # of the batch being served
         self.told_about_ids = False
         processor.tokenizer.padding_side = "left"
+        if processor.tokenizer.pad_token is None:  # as many language models have it; padding is masked anyway
+            processor.tokenizer.pad_token = processor.tokenizer.eos_token
 
     def __repr__(self) -> str:
         return f"LostModel({self.name}, {self.n_layers} layers, {self.n_heads} heads, {self.device}, {self.dtype})"
@@ -142,16 +149,16 @@ class LostModel:
     def reply(self, items: Sequence[Item], max_new_tokens: int = 8) -> list[Reply]:
         """Greedy answers of one batch with their probabilities."""
         batch = self.encode(items)
-        with self.serving(batch.item_ids):
+        with self.serving(batch.item_ids), self._decoding():
             out = self.hf.generate(
-                **batch.tensors, max_new_tokens=max_new_tokens, do_sample=False,
-                return_dict_in_generate=True, output_logits=True,
-            )  # fmt: skip
+                **batch.tensors, max_new_tokens=max_new_tokens, return_dict_in_generate=True, output_scores=True
+            )
         new = out.sequences[:, batch.tensors["input_ids"].shape[1] :]
         ends = torch.isin(new, torch.tensor(self._end_ids, device=new.device))
         said = ends.cumsum(1) - ends.int() == 0  # (B, T): up to the end token, which counts
-        logits = torch.stack(out.logits, dim=1).float()  # (B, T, V)
-        chosen = logits.log_softmax(-1).gather(-1, new[..., None])[..., 0]
+        chosen = self.hf.compute_transition_scores(  # of the rule that chose: after whatever has changed the logits
+            out.sequences, out.scores, getattr(out, "beam_indices", None), normalize_logits=True
+        )  # (B, T)
         texts = self.processor.batch_decode(new, skip_special_tokens=True)
         sums = (chosen.where(said, 0).sum(1), batch.real.sum(1), said.sum(1))
         return [Reply(text.strip(), *row) for text, *row in zip(texts, *(v.tolist() for v in sums), strict=True)]
@@ -163,6 +170,32 @@ class LostModel:
             return None
         size = self.processor.image_processor.size
         return size["shortest_edge"], size["longest_edge"]
+
+    @property
+    def generation(self) -> GenerationConfig:
+        """How answers are decoded: greedily by the logits alone, or (decoding `checkpoint`) as the checkpoint says.
+
+        Nothing is ever sampled. Many checkpoints bring a repetition penalty, beams or forbidden tokens, which change
+        some answers and make their probabilities those of another rule; so they are a choice, and part of a model's
+        name in tables.
+        """
+        own = self.hf.generation_config
+        if self.decoding == "checkpoint":
+            kept = copy.deepcopy(own)
+            kept.do_sample, kept.temperature, kept.top_p, kept.top_k = False, None, None, None
+            return kept
+        ids = {name: getattr(own, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        return GenerationConfig(do_sample=False, num_beams=1, **ids)
+
+    @contextmanager
+    def _decoding(self) -> Iterator[None]:
+        """Inside, the checkpoint's settings give way: whatever a call leaves open, transformers takes from them."""
+        former = self.hf.generation_config
+        self.hf.generation_config = self.generation
+        try:
+            yield
+        finally:
+            self.hf.generation_config = former
 
     @property
     def _end_ids(self) -> list[int]:

@@ -40,7 +40,7 @@ NINE = {letter: f"text {letter}" for letter in "ABCDEFGHI"}
         ("letter", "same", {"A": "same", "B": "same"}, "A"),
         ("letter", "none", {"A": "None", "B": None}, "A"),
         ("letter", "", SIDES, None),
-        ("integer", "between 2014-2016", None, "2016"),
+        ("integer", "between 2014-2016", None, None),
         ("integer", "10-3 = -7", None, "-7"),
         ("integer", "the area is 12 cm^2", None, "12"),
         ("integer", "the area is 12 cm2", None, "12"),
