@@ -58,7 +58,7 @@ from lostlib.report import drawing
 # ## Minimal code
 #
 # ```python
-# from lostlib import scorecard
+# from lostlib.claims import scorecard
 #
 # cells = scorecard.cells(scorecard.Shelf(models=["mini-llava-1.5"], n=100))
 # for cell in cells[:5]:

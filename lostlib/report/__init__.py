@@ -7,11 +7,11 @@
 - `myst`         the book's Markdown as any notebook shows it
 """
 
+from lostlib.report.page import BOOK as BOOK
+from lostlib.report.page import MARKS as MARKS
+from lostlib.report.page import NUMBER as NUMBER
+from lostlib.report.page import VERDICT as VERDICT
 from lostlib.report.page import (
-    BOOK,
-    MARKS,
-    NUMBER,
-    VERDICT,
     Cell,
     Number,
     ParameterError,
@@ -19,21 +19,15 @@ from lostlib.report.page import (
     check_parameters,
     escape,
     figure,
-    files_folder,
     provenance,
     published,
     say,
     style,
     table,
-    to_the_book,
     verdict,
 )
 
 __all__ = [
-    "BOOK",
-    "MARKS",
-    "NUMBER",
-    "VERDICT",
     "Cell",
     "Number",
     "ParameterError",
@@ -41,12 +35,10 @@ __all__ = [
     "check_parameters",
     "escape",
     "figure",
-    "files_folder",
     "provenance",
     "published",
     "say",
     "style",
     "table",
-    "to_the_book",
     "verdict",
 ]

@@ -5,11 +5,11 @@
 - `redistribution`  what sinks contribute, and moving the attention they draw
 """
 
-from lostlib.forms import DETECTORS, PRESETS, TARGETS, Preset, energy_share, settings
-from lostlib.sinks.detection import Detector, phi, threshold, warn_if_crowded
+from lostlib.forms import PRESETS, Preset, energy_share, settings
+from lostlib.forms import TARGETS as TARGETS
+from lostlib.sinks.detection import Detector, phi, threshold
+from lostlib.sinks.dimensions import MASSIVE as MASSIVE
 from lostlib.sinks.dimensions import (
-    MASSIVE,
-    RATIO,
     SinkWarning,
     find_dimensions,
     published,
@@ -18,11 +18,7 @@ from lostlib.sinks.dimensions import (
 from lostlib.sinks.redistribution import redistribute, value_norms
 
 __all__ = [
-    "DETECTORS",
-    "MASSIVE",
     "PRESETS",
-    "RATIO",
-    "TARGETS",
     "Detector",
     "Preset",
     "SinkWarning",
@@ -35,5 +31,4 @@ __all__ = [
     "sink_dimensions",
     "threshold",
     "value_norms",
-    "warn_if_crowded",
 ]
