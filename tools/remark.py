@@ -1,4 +1,4 @@
-"""Read the stored answers of shipped tables again with today's readers; tables in which nothing changes stay as they are.
+"""Read the stored answers of shipped tables again with today's readers; where nothing changes, tables stay as they are.
 
 What the models said is not measured again: the column `raw` stays, `parsed` and `correct` are what is made of it now.
 """

@@ -188,9 +188,8 @@ def check_golds(name: str, items: Sequence[Item]) -> None:
     """Refuse an item whose right answer is none of its options: nobody could be right about it."""
     for item in items:
         if item.kind == "mcq" and item.options and item.answer not in item.options and not item.fault:
-            raise ValueError(
-                f"{name}: the right answer of {item.uid!r} is {item.answer!r}, its options are {', '.join(item.options)}"
-            )
+            offered = ", ".join(item.options)
+            raise ValueError(f"{name}: the right answer of {item.uid!r} is {item.answer!r}, its options are {offered}")
 
 
 def check_uids(name: str, items: Sequence[Item]) -> None:

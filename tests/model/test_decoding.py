@@ -1,4 +1,4 @@
-"""Greedy is greedy: what a checkpoint says of decoding counts only where it is asked for, and then in the table's name."""
+"""Greedy is greedy: what a checkpoint says of decoding counts where it is asked for, and then in the table's name."""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import itertools
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -429,14 +431,25 @@ def test_rows_that_trip_loaders(load: Any) -> None:
     assert by_uid(load("3dsrbench"))["AAAA0001"].options == {"A": "left", "B": "right"}
     world = by_uid(load("realworldqa"))
     assert [(world[i].kind, world[i].answer) for i in "012"] == [("mcq", "B"), ("number", "2"), ("open", "downhill")]
+    for dot, blank in itertools.product(".:)", ("", " ", "  ")):
+        spelt = [
+            row | {"question": re.sub(r"(?m)^([A-C])\. ", rf"\1{dot}{blank}", row["question"])} for row in rwqa_rows()
+        ]
+        assert load("realworldqa", spelt).items[0].options == {"A": "On the left.", "B": "On the right.", "C": "Ahead."}
     both = by_uid(load("mathvista"))["1"]
     assert (both.answer, both.aliases) == ("B", ("C",))
+
+
+def test_a_right_answer_that_is_no_option_is_refused(load: Any) -> None:
+    wrong = [row | {"answer": "D"} if row["answer"] == "B" else row for row in rwqa_rows()]
+    with pytest.raises(ValueError, match="the right answer of '0' is 'D', its options are A, B, C"):
+        load("realworldqa", wrong)
 
 
 @pytest.mark.parametrize(
     ("pid", "answer", "right"),
     [
-        ("1", "B", True), ("1", "(c)", True), ("1", "it is right", True), ("1", "A, no: C", True), ("1", "up", None),
+        ("1", "B", True), ("1", "(c)", True), ("1", "it is right", True), ("1", "A, no: C", None), ("1", "up", None),
         ("2", "-3", True), ("2", "it is 3", False), ("2", "-3.5", None), ("2", "so \\boxed{-3} of 7", True),
         ("3", "1.24", True), ("3", "1.2", True), ("3", "6/5", True), ("3", "1.26", False), ("3", "none", None),
         ("4", "2.675001", True), ("4", "2.7", False),

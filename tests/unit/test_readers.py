@@ -24,15 +24,28 @@ SETS = [
 ]
 CASES = [(options, key) for options in SETS for key in options]
 ANNOUNCED = [
-    "The answer is ({k}) {t}.", "The correct answer is {k}.", "Answer: {k}", "**Answer:** {k}. {t}", "answer is {k}: {t}",
-    "The final answer is \\boxed{{{k}}}.", "So the answer is **{k}**.", "Final answer: ({k})", "\\boxed{{\\text{{{k}}}}}",
-    "The answer is option {k}.", "The answer is \"{k}\".", "The answer is\n\n{k}) {t}",
-]  # fmt: skip
+    "The answer is ({k}) {t}.",
+    "The correct answer is {k}.",
+    "Answer: {k}",
+    "**Answer:** {k}. {t}",
+    "answer is {k}: {t}",
+    "The final answer is \\boxed{{{k}}}.",
+    "So the answer is **{k}**.",
+    "Final answer: ({k})",
+    "\\boxed{{\\text{{{k}}}}}",
+    "The answer is option {k}.",
+    'The answer is "{k}".',
+    "The answer is\n\n{k}) {t}",
+]
 LEADING = ["{k}", "{k}.", "({k})", "{k}. {t}", "{k}) {t}", "({k}) {t}", "{k}: {t}", "**{k}**", "**{k}.** {t}", " {k}\n"]
 AFTER = [
-    "", "\n\nSo the angle at point D is 40°.", " Its formula is C4H6O4.", "\n\nQuestion: Which one?\nChoices:\n(A) 3\n(B) 4",
-    " In △ A B C this follows.", " A glance at figure B shows it.",
-]  # fmt: skip
+    "",
+    "\n\nSo the angle at point D is 40°.",
+    " Its formula is C4H6O4.",
+    "\n\nQuestion: Which one?\nChoices:\n(A) 3\n(B) 4",
+    " In △ A B C this follows.",
+    " A glance at figure B shows it.",
+]
 
 
 @pytest.mark.parametrize("template", ANNOUNCED + LEADING)
@@ -69,23 +82,48 @@ def test_letters_inside_texts_units_symbols_and_names_are_no_options(said, befor
 @pytest.mark.parametrize(
     "text",
     [
-        "His famous work \"A Sunday on La Grande Jatte\" used dots.", "A glance shows nothing.", "I cannot tell.",
-        "It is A or B.", "A. left\nB. right\nC. front\nD. behind", "(A) is wrong, and so is (B).", "vitamin C",
-        "The blood of group A", "in △ A B C", "at 5 A", "", "...", "Neither A nor B", "C4H6O4",
+        'His famous work "A Sunday on La Grande Jatte" used dots.',
+        "A glance shows nothing.",
+        "I cannot tell.",
+        "It is A or B.",
+        "A. left\nB. right\nC. front\nD. behind",
+        "(A) is wrong, and so is (B).",
+        "vitamin C",
+        "The blood of group A",
+        "in △ A B C",
+        "at 5 A",
+        "",
+        "...",
+        "Neither A nor B",
+        "C4H6O4",
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_known_is_none(text):
     assert letter(text, {"A": "by lines", "B": "by strokes", "C": "by colour", "D": "by dots"}) is None
 
 
 VALUES = [0, 1, 2, 3, 7, 12, 40, 2019, 1200]
 NUMBERS = [
-    "{n}", "{n}.", "The answer is {n}.", "The answer is {n}, as 5 of 8 are sold.", "**{n}**", "\\boxed{{{n}}}",
-    "There are {n} bars with values below 40.", "There are {n} objects preferred by more than 7 people.",
-    "The final value is {n}. In 2008 and 2014 they were greater.", "The share is highest in **{n}**, with 25.8%.",
-    "3 + 4 + 5 = {n}", "Answer: {n} (at 10:30)", "{n} people, of whom 5 are tall.", "It is {n} cm^2.", "It is {n} m3.",
-    "So 2 x 3 gives 6, and the answer to the question is {n}.", "${n}$", "{n}%", "The total is {n}.0 dollars",
-]  # fmt: skip
+    "{n}",
+    "{n}.",
+    "The answer is {n}.",
+    "The answer is {n}, as 5 of 8 are sold.",
+    "**{n}**",
+    "\\boxed{{{n}}}",
+    "There are {n} bars with values below 40.",
+    "There are {n} objects preferred by more than 7 people.",
+    "The final value is {n}. In 2008 and 2014 they were greater.",
+    "The share is highest in **{n}**, with 25.8%.",
+    "3 + 4 + 5 = {n}",
+    "Answer: {n} (at 10:30)",
+    "{n} people, of whom 5 are tall.",
+    "It is {n} cm^2.",
+    "It is {n} m3.",
+    "So 2 x 3 gives 6, and the answer to the question is {n}.",
+    "${n}$",
+    "{n}%",
+    "The total is {n}.0 dollars",
+]
 
 
 @pytest.mark.parametrize("template", NUMBERS)
@@ -107,12 +145,23 @@ def test_number_words_and_thousands():
 @pytest.mark.parametrize(
     "text",
     [
-        "I cannot determine the age gap between the two people.", "It is not possible to count the 3 boxes.",
-        "The text does not say how many shipments had exactly 56 boxes.", "Unable to tell, at 5.", "between 2014 and 2016",
-        "\\boxed{\\frac{1}{2}}", "The answer is 1/2.", "0.99999999999999999999", "at 10:30", "2.5", "x^2", "no number", "",
-        "9" * 5000, "1e999",
+        "I cannot determine the age gap between the two people.",
+        "It is not possible to count the 3 boxes.",
+        "The text does not say how many shipments had exactly 56 boxes.",
+        "Unable to tell, at 5.",
+        "between 2014 and 2016",
+        "\\boxed{\\frac{1}{2}}",
+        "The answer is 1/2.",
+        "0.99999999999999999999",
+        "at 10:30",
+        "2.5",
+        "x^2",
+        "no number",
+        "",
+        "9" * 5000,
+        "1e999",
     ],
-)  # fmt: skip
+)
 def test_what_states_no_whole_number_is_none(text):
     assert integer(text, None) is None
 
@@ -124,9 +173,22 @@ def test_fractions_are_decimals():
 
 
 LONG = [
-    "1" * 10**6, "[" * 10**6, "\\boxed{" * 140_000, "answer is " * 10**5, "A " * 500_000, "(A) " * 250_000, "1," * 500_000,
-    "1/" * 500_000, "- " * 500_000, "**1" * 300_000, " " * 10**6, "$" * 10**6, "not " * 250_000, ". " * 500_000, "1 and " * 160_000,
-]  # fmt: skip
+    "1" * 10**6,
+    "[" * 10**6,
+    "\\boxed{" * 140_000,
+    "answer is " * 10**5,
+    "A " * 500_000,
+    "(A) " * 250_000,
+    "1," * 500_000,
+    "1/" * 500_000,
+    "- " * 500_000,
+    "**1" * 300_000,
+    " " * 10**6,
+    "$" * 10**6,
+    "not " * 250_000,
+    ". " * 500_000,
+    "1 and " * 160_000,
+]
 
 
 @pytest.mark.slow

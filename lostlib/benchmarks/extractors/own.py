@@ -71,7 +71,7 @@ def yes_no(answer: str, options: Options = None) -> str | None:
 _OPEN, _CLOSE = r"[\s*_\"“'`$({\[<:>]{0,9}(?:\\text\{)?", r"[*_\"”'`$)}\]>]{0,9}"
 _ALONE = re.compile(rf"{_OPEN}([A-Za-z]){_CLOSE}[\s.,:;!]{{0,9}}")
 _FIRST = re.compile(
-    rf"{_OPEN}(?:(?:option|choice|letter|alternative)\s{{1,9}}{_OPEN})?(?P<letter>[A-Za-z])(?P<mark>{_CLOSE}[.):,;\]}}*]?)"
+    rf"{_OPEN}(?:(?:option|choice|letter|alternative)\s{{1,9}}{_OPEN})?(?P<letter>[A-Za-z])(?P<mark>{_CLOSE}[.):;\]}}*]?)"
     r"(?P<rest>\s{0,9}(?P<word>[^\s.,;:!?]*))",
     re.IGNORECASE,
 )
@@ -138,7 +138,7 @@ def _first(text: str, offered: Mapping[str, str | None]) -> str | None:
         return None  # part of a word, a unit, a formula or initials
     if _NOT_IT.match(text, found.end("mark")):
         return None
-    if found["mark"] or re.match(r"[ \t]*(?:\n|$)", after):
+    if found["mark"] or re.match(r"[ \t]*(?:\n|$)|,? (?:because|since)\b", after):
         return letter
     return letter if found["letter"].isupper() and found["word"].lower() in _GOES_ON else None
 
@@ -215,7 +215,7 @@ _FILLER = (
 
 
 def _plain(text: str) -> str:
-    """Without thousands commas, with one kind of minus, fractions on a line, words as digits ("one" if there are none)."""
+    """Without thousands commas, with one kind of minus, fractions on a line, words as digits ("one" if alone)."""
     text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text).replace("−", "-").replace("\\$", "").replace("$", "")
     text = re.sub(r"\\[dt]?frac\{([^{}]{0,99})\}\{([^{}]{0,99})\}", r"\1/\2", text)
     text = re.sub(
