@@ -431,11 +431,11 @@ def test_rows_that_trip_loaders(load: Any) -> None:
     assert by_uid(load("3dsrbench"))["AAAA0001"].options == {"A": "left", "B": "right"}
     world = by_uid(load("realworldqa"))
     assert [(world[i].kind, world[i].answer) for i in "012"] == [("mcq", "B"), ("number", "2"), ("open", "downhill")]
+    asked, *others = rwqa_rows()
     for dot, blank in itertools.product(".:)", ("", " ", "  ")):
-        spelt = [
-            row | {"question": re.sub(r"(?m)^([A-C])\. ", rf"\1{dot}{blank}", row["question"])} for row in rwqa_rows()
-        ]
-        assert load("realworldqa", spelt).items[0].options == {"A": "On the left.", "B": "On the right.", "C": "Ahead."}
+        spelt = asked | {"question": re.sub(r"(?m)^([A-C])\. ", rf"\1{dot}{blank}", asked["question"])}
+        options = by_uid(load("realworldqa", [spelt, *others]))["0"].options
+        assert options == {"A": "On the left.", "B": "On the right.", "C": "Ahead."}
     both = by_uid(load("mathvista"))["1"]
     assert (both.answer, both.aliases) == ("B", ("C",))
 
