@@ -7,6 +7,7 @@ they say. The key of a table needs the canonical text only, so whoever reads shi
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
@@ -29,9 +30,10 @@ def parse_numbers(text: str) -> Numbers:
     found: list[int] = []
     for part in text.split("+"):
         first, dash, last = part.partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
-            raise ValueError(f"{text!r} is no list of numbers; write for example 0+3+5-8")
-        found += range(int(first), int(last if dash else first) + 1)
+        ends = [first, last] if dash else [first, first]
+        if not all(re.fullmatch("[0-9]{1,6}", end) for end in ends) or int(ends[1]) < int(ends[0]):
+            raise ValueError(f"{text!r} is no list of numbers of at most six digits; write for example 0+3+5-8")
+        found += range(int(ends[0]), int(ends[1]) + 1)
     return tuple(sorted(set(found)))
 
 
@@ -180,7 +182,7 @@ class Preset:
         if not 0 <= self.p <= 1:
             raise ValueError(f"p={self.p!r}, the fraction of the sinks' attention that is moved, must lie in [0, 1]")
         for name in ("rho", "min_mass"):
-            if not getattr(self, name) >= 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be at least 0 (above 1 it selects nothing)")
 
 

@@ -154,8 +154,8 @@ def mark(item: Item, answer: str, extractor: str | None = None) -> Mark:
 _BEFORE = ("could be ", "so ", "is ", "thus ", "therefore ", "final ", "answer ", "result ")
 _NUMBERS = (
     r"-?\b\d{1,3}(?:,\d{3})+\b",  # 1,234
-    r"-?\d+(?:\.\d+)?[eE][+-]?\d+",  # 1.2e-3
-    r"-?(?:\d+\.\d+|\.\d+|\d+\b)(?![eE][+-]?\d+)(?![,\d])",  # the others
+    r"-?(?<!\d)\d+(?:\.\d+)?[eE][+-]?\d+",  # 1.2e-3; within a run of digits no other number begins
+    r"-?(?:(?<!\d)\d+\.\d+|\.\d+|(?<!\d)\d+\b)(?![eE][+-]?\d+)(?![,\d])",  # the others
 )
 
 
