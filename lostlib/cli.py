@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import typer
 
 from lostlib import (
@@ -128,6 +127,7 @@ def run(
         typer.Option(help="Only one of several shares of the answers, as 2/4; a run without it makes the table."),
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Measure nothing where OUT holds the table already.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Take the place of a table of more items.")] = False,
 ) -> None:
     """Measure one table, write it, and print the score of answers.
 
@@ -144,6 +144,7 @@ def run(
         if keep and tables.is_held(key, out):
             typer.echo(f"{out / key.path}: is there")
             return
+        _check_place(key, out, replace)
 
         from lostlib.experiments import measure
 
@@ -154,13 +155,30 @@ def run(
             typer.echo(f"{out / key.path}: share {share}, {size} items, waits for the others")
             return
         table = measure.measure(experiment, work=work, **asked)
-        path = out / table.key.path
-        former = f", in place of a table of {tables.read_key(path).n} items" if path.exists() else ""
         tables.write(table, out)
-        typer.echo(f"{path}: {len(table.frame)} rows in {table.about['seconds']} s{former}")
-        measure.clear(work, table.key)
+        typer.echo(f"{out / key.path}: {len(table.frame)} rows in {table.about['seconds']} s")
         if about.shared:
-            _tell_score(table.frame, measure.load_items(table.key.model, benchmarks.Choice.parse(benchmark), n))
+            _tell_score(table, measure.load_items(table.key.model, benchmarks.Choice.parse(benchmark), n))
+        if table.left_out:
+            _tell_left_out(table)
+            raise typer.Exit(1)
+        measure.clear(work, table.key)
+
+
+def _check_place(key: tables.Key, out: Path, replace: bool) -> None:
+    """Refuse a folder that cannot be written to, and to lose a table of more items to one of fewer."""
+    paths.check_writable(out)
+    path = out / key.path
+    with suppress(FileNotFoundError, tables.Damaged):
+        there = tables.read_key(path)
+        if there.n > key.n and there.covers(key) and not replace:
+            raise ValueError(f"{path} holds {there.n} items already, and {key.n} would take its place: say --replace")
+
+
+def _tell_left_out(table: tables.Table) -> None:
+    uid, why = next(iter(table.left_out.items()))
+    typer.echo(f"error: {len(table.left_out)} items could not be measured, for example {uid}: {why}", err=True)
+    typer.echo("The table does not count as measured; the same command tries these items again.", err=True)
 
 
 @contextmanager
@@ -168,21 +186,22 @@ def _mistakes_told() -> Iterator[None]:
     """A mistake of the user's is a message, not a traceback."""
     try:
         yield
-    except (ValueError, TypeError, ImportError, OSError) as error:
+    except typer.Exit:
+        raise
+    except (ValueError, TypeError, ImportError, OSError, RuntimeError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
 
 
-def _tell_score(rows: pd.DataFrame, benchmark: benchmarks.Benchmark) -> None:
+def _tell_score(table: tables.Table, benchmark: benchmarks.Benchmark) -> None:
     """The scores over all items with their intervals, and what they rest on."""
-    scores = benchmark.score(benchmark.items, rows["raw"].tolist())
+    items = [item for item in benchmark.items if item.uid not in table.left_out]
+    scores = benchmark.score(items, table.frame["raw"].tolist())
     for name, score in scores.items():
         if isinstance(score, stats.Estimate) and "/" not in name:
             typer.echo(f"{name:<12} {score}")
-    failed = int(rows["error"].notna().sum())
-    typer.echo(f"{scores['n']} items, {scores['n_unparsed']} answers not parsed, {failed} not asked")
-    if failed:
-        typer.echo("the column error of the table says why", err=True)
+    lacking = f", {len(table.left_out)} are lacking" if table.left_out else ""
+    typer.echo(f"{scores['n']} items, {scores['n_unparsed']} answers not parsed{lacking}")
 
 
 def _parameters(pairs: list[str]) -> dict[str, Any]:
@@ -229,20 +248,41 @@ def check(
     all_: Annotated[bool, typer.Option("--all", help="Measure every item of every table again.")] = False,
 ) -> None:
     """Measure shipped tables again, a sample or all of them, and compare."""
-    from lostlib.experiments.recheck import check_table
+    from lostlib.experiments.recheck import Verdict, check_table
 
-    models = {path: tables.read_key(path).model for path in tables.shipped_tables(folder)}
-    chosen = [path for path, held in models.items() if not model or model in (held, held.partition(":")[0])]
     with _mistakes_told():
-        if model and not chosen:
-            raise ValueError(f"there are no tables of {model!r}, only of {', '.join(sorted(set(models.values())))}")
+        found = list(tables.shipped_tables(folder))
+        if not found:
+            raise ValueError(f"there are no tables in {folder}")
+        models = {path: _model_of(path) for path in found}
+        chosen = [
+            path
+            for path, held in models.items()
+            if not model or held is None or model in (held, held.partition(":")[0])
+        ]
+        if not any(models[path] for path in chosen):
+            known = sorted({held for held in models.values() if held})
+            raise ValueError(
+                f"there are no tables of {model!r}, only of {', '.join(known)}" if model else "no table is whole"
+            )
     failed = 0
     for path in chosen:
-        verdict = check_table(path, None if all_ else sample)
+        try:
+            verdict = check_table(path, None if all_ else sample)
+        except (ValueError, RuntimeError) as error:  # the others are checked all the same
+            verdict = Verdict(False, str(error))
         failed += not verdict.agrees
         typer.echo(f"{'same' if verdict.agrees else 'DIFFERS':<8}{path.relative_to(folder)}: {verdict.text}")
     if failed:
         raise typer.Exit(1)
+
+
+def _model_of(path: Path) -> str | None:
+    """Whose table this is; None where the file is damaged."""
+    try:
+        return tables.read_key(path).model
+    except tables.Damaged:
+        return None
 
 
 @app.command()

@@ -38,6 +38,18 @@ def _hash(states: tuple[tuple[Path, int, int], ...]) -> str:
     return digest.hexdigest()[:16]
 
 
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that nothing can be written to, or a disk that is full, before hours of work."""
+    probe = folder / f".{uuid.uuid4().hex}.probe"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(bytes(1 << 20))
+    except OSError as error:
+        raise OSError(f"nothing can be written to {folder}: {error.strerror or error}") from error
+    finally:
+        probe.unlink(missing_ok=True)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A name to write to inside the block; what was written then appears at `path`, whole or not at all.

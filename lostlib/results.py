@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lostlib import paths
-from lostlib.tables import Key, Table, first_items, is_held, read, write
+from lostlib.tables import Key, Table, first_items, held, write
 
 
 def obtain(
@@ -35,8 +35,8 @@ def obtain(
     """
     wanted = Key.of(experiment, model, benchmark, n, intervention, seed, parameters)
     folder = Path(os.environ.get("LOST_RESULTS", paths.RESULTS))
-    if is_held(wanted, folder):
-        found = first_items(read(folder / wanted.path), n)
+    if there := held(wanted, folder):
+        found = first_items(there, n)
     else:
         from lostlib.experiments import measure
 
@@ -44,10 +44,14 @@ def obtain(
             experiment, model=model, benchmark=benchmark, n=n, intervention=intervention, seed=seed, device=device,
             **parameters,
         )  # fmt: skip
-        if os.environ.get("LOST_RECORD"):  # `make tables`: what the chapters ask for becomes what is shipped
+        if (
+            os.environ.get("LOST_RECORD") and not found.left_out
+        ):  # `make tables`: what the chapters ask for becomes what is shipped
             write(found, folder)
     if found.origin == "measured":
         print(f"measured now: {experiment} of {model} on {benchmark}, {wanted.intervention}, seed {seed}, {n} items")
+    if found.left_out:
+        print(f"it lacks {len(found.left_out)} items, for example {next(iter(found.left_out.items()))}")
     return found
 
 

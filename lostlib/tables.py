@@ -11,7 +11,9 @@ import hashlib
 import json
 import re
 import shlex
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -98,6 +100,11 @@ class Table:
     origin: str = "measured"  # or "shipped"
 
     @property
+    def left_out(self) -> dict[str, str]:
+        """Items that could not be measured, and why."""
+        return self.about.get("left_out", {})
+
+    @property
     def manifest(self) -> dict[str, Any]:
         """Everything about the table but its rows, for provenance boxes."""
         return {
@@ -154,17 +161,43 @@ def write(table: Table, folder: Path) -> Path:
     return path
 
 
+class Damaged(ValueError):
+    """A file that holds no table, or not all of one."""
+
+
 def read(path: Path) -> Table:
-    """Read a table."""
-    held = pq.read_table(path)
-    meta = json.loads(held.schema.metadata[META])
-    frame = _floats(held.replace_schema_metadata(None).to_pandas(), "float64")
-    return Table(frame, Key(**meta["key"]), meta["about"], "shipped")
+    """Read a table; a file that was cut off or holds something else is an error that names it."""
+    with _named(path):
+        held = pq.read_table(path)
+        key, about = _meta(held.schema.metadata)
+        frame = _floats(held.replace_schema_metadata(None).to_pandas(), "float64")
+    return Table(frame, key, about, "shipped")
+
+
+def read_head(path: Path) -> tuple[Key, dict[str, Any]]:
+    """The key, and what is recorded besides, from the file's footer."""
+    with _named(path):
+        return _meta(pq.read_schema(path).metadata)
 
 
 def read_key(path: Path) -> Key:
-    """The key alone, from the file's footer."""
-    return Key(**json.loads(pq.read_schema(path).metadata[META])["key"])
+    """The key alone."""
+    return read_head(path)[0]
+
+
+def _meta(held: Mapping[bytes, bytes]) -> tuple[Key, dict[str, Any]]:
+    meta = json.loads(held[META])
+    return Key(**meta["key"]), dict(meta["about"])
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # of Arrow, of JSON, of a manifest with other names: all mean the same
+        raise Damaged(f"{path} is no whole table ({type(error).__name__}: {error})") from error
 
 
 def first_items(table: Table, n: int) -> Table:
@@ -181,9 +214,22 @@ def shipped_tables(folder: Path | None = None) -> Iterator[Path]:
 
 
 def is_held(wanted: Key, folder: Path) -> bool:
-    """Is there a table in this folder that serves; whoever never fetched a hub model takes any commit of it."""
+    """Is there a whole table in this folder that serves, with all of its items.
+
+    Whoever never fetched a hub model takes any commit of it. A damaged file is named, and counts as none.
+    """
+    return held(wanted, folder) is not None
+
+
+def held(wanted: Key, folder: Path) -> Table | None:
+    """The table that `is_held` finds."""
     path = folder / wanted.path
     if not path.exists():
-        return False
-    held = read_key(path)
-    return held.covers(replace(wanted, weights=held.weights) if wanted.weights == "unknown" else wanted)
+        return None
+    try:
+        found = read(path)
+    except Damaged as error:
+        print(f"{error}: it is measured again", file=sys.stderr)
+        return None
+    asked = replace(wanted, weights=found.key.weights) if wanted.weights == "unknown" else wanted
+    return found if found.key.covers(asked) and not found.left_out else None

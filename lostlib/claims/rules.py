@@ -245,18 +245,26 @@ def change(
     name: str, runs: Sequence[pd.DataFrame], before: pd.DataFrame, printed: float | None = None, expected: int = 1
 ) -> Part:
     """Change of accuracy, the mean over runs that differ in their seed, paired over the items that all of them hold."""
-    n = min(map(len, (before, *runs)))
-    after, before = _over_runs([run.head(n) for run in runs]), before.head(n)
-    if list(after["item"]) != list(before["item"]):
-        raise ValueError(f"{name}: the runs do not hold the same items in the same order")
+    before, *runs = _shared([before, *runs], name)
+    after = _over_runs(runs)
     pair = after["correct"].to_numpy(float), before["correct"].to_numpy(float), before["cluster"].to_numpy()
     return Part(name, stats.difference(*pair), printed, expected, p=stats.no_difference(*pair))
 
 
+def _shared(frames: Sequence[pd.DataFrame], name: str) -> list[pd.DataFrame]:
+    """The rows of the items that all frames hold: what one run could not measure is missing in all."""
+    common = set.intersection(*(set(frame["item"]) for frame in frames))
+    kept = [frame[frame["item"].isin(common)].reset_index(drop=True) for frame in frames]
+    if not common or any(list(one["item"]) != list(kept[0]["item"]) for one in kept):
+        raise ValueError(f"{name}: the runs do not hold the same items in the same order")
+    return kept
+
+
 def _over_runs(runs: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Each item's mean over several runs."""
-    right = np.mean([run["correct"].to_numpy(float) for run in runs], axis=0)
-    return runs[0].assign(correct=right)
+    """Each item's mean over several runs, of the items that all of them hold."""
+    kept = _shared(runs, "several runs")
+    right = np.mean([run["correct"].to_numpy(float) for run in kept], axis=0)
+    return kept[0].assign(correct=right)
 
 
 def _by_side(value: Estimate) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import groupby
@@ -46,7 +47,13 @@ class Shelf:
         self.held: dict[tuple, tuple[Path, Key]] = {}
         weights, wanted = cache(_weights), None if models is None else set(models)
         for path in tables.shipped_tables(folder or Path(os.environ.get("LOST_RESULTS", paths.RESULTS))):
-            key = tables.read_key(path)
+            try:
+                key, about = tables.read_head(path)
+            except tables.Damaged as error:
+                print(f"{error}: it is left out", file=sys.stderr)
+                continue
+            if about.get("left_out"):
+                continue  # it lacks items
             if (wanted is None or key.model in wanted) and key.weights in (weights(key.model), "unknown"):
                 self.held[
                     _index(key.experiment, key.model, key.benchmark, key.intervention, key.seed, key.parameters)

@@ -24,6 +24,7 @@ from lostlib.checkpoints import ModelChoice
 from lostlib.experiments import answers, attention, nulls, probes, residual, sinks, spans
 from lostlib.experiments.answers import ask_share, check_share
 from lostlib.experiments.measures import check_measures
+from lostlib.experiments.rows import LEFT_OUT
 from lostlib.interventions import Intervention
 from lostlib.machine import keep_memory
 from lostlib.models import LostModel, check_device, load_model, sizes
@@ -72,14 +73,13 @@ def _loaded(model: str, device: str) -> LostModel:
 
 
 def frame(key: Key, benchmark: Benchmark, device: str = "cpu", work: Path | None = None, **how: Any) -> pd.DataFrame:
-    """The rows of a table, for these items; `work` keeps what is done of the answers, `how` changes no result."""
+    """The rows of a table, for these items; `work` keeps what is done, `how` changes no result."""
     asked = catalog.experiment(key.experiment)
     given = {**key.parameters, **how} | ({"intervention": key.intervention} if asked.changed else {})
     model = _loaded(key.model, device)
-    if asked.shared:
-        return answers.answers(model, benchmark, seed=key.seed, work=work, **given)
     seed = {"seed": key.seed} if asked.seeded or asked.changed else {}
-    return LOOPS[key.experiment](model, benchmark.items, **seed, **given)
+    items = benchmark if key.experiment == "answers" else benchmark.items
+    return LOOPS[key.experiment](model, items, work=work, **seed, **given)
 
 
 def measure(
@@ -102,8 +102,11 @@ def measure(
     """
     key, items, how = _checked(experiment, model, benchmark, n, intervention, seed, device, batch_size, **parameters)
     began = time.monotonic()
-    rows = rounded(frame(key, items, device, work and unfinished(work, key), **how))
-    return Table(rows, key, _about(_loaded(key.model, device), key, items.origin, time.monotonic() - began))
+    rows = frame(key, items, device, work and unfinished(work, key), **how)
+    about = _about(_loaded(key.model, device), key, items.origin, time.monotonic() - began)
+    if left_out := rows.attrs[LEFT_OUT]:
+        about[LEFT_OUT] = left_out
+    return Table(rounded(rows), key, about)
 
 
 def measure_share(experiment: str, share: tuple[int, int], *, work: Path, **asked: Any) -> tuple[Key, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from lostlib.benchmarks import Item
 from lostlib.experiments.measures import Measures, check_measures
-from lostlib.experiments.rows import batches, with_clusters
+from lostlib.experiments.rows import gather
 from lostlib.experiments.spans import _sequence
 from lostlib.models import Batch, LostModel, keyed_random
 from lostlib.models.stream import LayerStream, watch
@@ -26,6 +27,7 @@ def null_metrics(
     unit: str = "nats",
     causal: bool = False,
     batch_size: int = 16,
+    work: Path | None = None,
 ) -> pd.DataFrame:
     """The metrics of every true update beside those of two random ones of its size: what RID and MixIG of chance are.
 
@@ -52,16 +54,18 @@ def null_metrics(
         "shuffled"), with the columns of `residual_metrics`.
     """
     measures = check_measures(rank, unit, causal)
-    rows: list[dict] = []
-    for part in batches(items, batch_size, f"null models of {model.name}"):
-        batch = model.encode(part)
 
-        def visit(layer: int, stream: LayerStream, batch: Batch = batch) -> None:
+    def measured(part: Sequence[Item]) -> pd.DataFrame:
+        batch, rows = model.encode(part), list[dict]()
+
+        def visit(layer: int, stream: LayerStream) -> None:
             rows.extend(_null_rows(batch, layer, stream, seed, measures))
 
         with watch(model, each=visit):
             model.forward(batch)
-    return with_clusters(pd.DataFrame(rows), items)
+        return pd.DataFrame(rows)
+
+    return gather(items, measured, batch_size, f"null models of {model.name}", work)
 
 
 def _null_rows(batch: Batch, layer: int, stream: LayerStream, seed: int, measures: Measures) -> Iterator[dict]:

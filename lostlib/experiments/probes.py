@@ -11,14 +11,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from lostlib.benchmarks.items import Item
-from lostlib.experiments.rows import batches, with_clusters
+from lostlib.experiments.rows import gather
 from lostlib.miniworld.questions import LOOKS, plural
 from lostlib.miniworld.render import render
 from lostlib.miniworld.scenes import (
@@ -110,7 +112,9 @@ def facts_of(scenes: Sequence[Scene]) -> Callable[[str], np.ndarray]:
     return values
 
 
-def probe_rows(model: LostModel, items: Sequence[Item], scenes: int = 3000, batch_size: int = 64) -> pd.DataFrame:
+def probe_rows(
+    model: LostModel, items: Sequence[Item], scenes: int = 3000, batch_size: int = 64, work: Path | None = None
+) -> pd.DataFrame:
     """Which questions each visual token can answer on its own, through linear probes.
 
     A probe of a fact is a ridge regression on the visual tokens at one place of the picture, as they enter the first
@@ -137,18 +141,20 @@ def probe_rows(model: LostModel, items: Sequence[Item], scenes: int = 3000, batc
     if not wanted:
         raise ValueError("no item asks for a fact that probes know: whether, how many, or where, in one picture")
     chosen = [item for item in items if item.uid in wanted]
-    drawn = [sample_scene("train", generator("train", STREAM, i), least=2) for i in range(scenes)]
-    told = visual_tokens(model, _posed(drawn), batch_size)
-    tokens = visual_tokens(model, chosen, batch_size)
     facts = {fact for question in wanted.values() for fact in question.facts}
-    read = _read(told, facts_of(drawn), facts, tokens)
-    rows = []
-    for i, item in enumerate(chosen):
-        question = wanted[item.uid]
-        values = np.stack([read[fact][i] for fact in question.facts], axis=-1)  # (tokens + 1, facts)
-        for token, one in enumerate(values, start=-1):
-            rows.append((item.uid, token, question.answer(one.tolist()) == item.answer, token in (item.relevant or ())))
-    return with_clusters(pd.DataFrame(rows, columns=["item", "token", "right", "relevant"]), chosen)
+    read = _fitted(model, facts, scenes, batch_size)
+
+    def measured(part: Sequence[Item]) -> pd.DataFrame:
+        values, rows = read(_visual_tokens(model, part)), []
+        for i, item in enumerate(part):
+            question = wanted[item.uid]
+            known = np.stack([values[fact][i] for fact in question.facts], axis=-1)  # (tokens + 1, facts)
+            for token, one in enumerate(known, start=-1):
+                right = question.answer(one.tolist()) == item.answer
+                rows.append((item.uid, token, right, token in (item.relevant or ())))
+        return pd.DataFrame(rows, columns=["item", "token", "right", "relevant"])
+
+    return gather(chosen, measured, batch_size, f"probes of {model.name}", work)
 
 
 def _posed(scenes: Iterable[Scene]) -> list[Item]:
@@ -156,33 +162,36 @@ def _posed(scenes: Iterable[Scene]) -> list[Item]:
     return [Item(str(i), (render(scene),), "Describe", "", "open") for i, scene in enumerate(scenes)]
 
 
-def visual_tokens(model: LostModel, items: Sequence[Item], batch_size: int = 64) -> Tensor:
+def _visual_tokens(model: LostModel, items: Sequence[Item]) -> Tensor:
     """(items, 1 + visual tokens, H) float32: the visual tokens as they enter the first layer, after their mean."""
-    found = []
-    for part in batches(items, batch_size, f"visual tokens of {model.name}"):
-        batch = model.encode(part)
-        if not (batch.visual.sum(1) == TOKENS).all():
-            raise ValueError(f"{model.name} has not one visual token for each of {TOKENS} patches; probes need that")
-        with watch(model, layers=[0]) as stream:
-            model.forward(batch)
-        hidden = seen(stream[0].resid_pre)
-        tokens = hidden[batch.visual].unflatten(0, (len(part), TOKENS)).float()
-        found.append(torch.cat([tokens.mean(1, keepdim=True), tokens], dim=1).cpu())
-    return torch.cat(found)
+    batch = model.encode(items)
+    if not (batch.visual.sum(1) == TOKENS).all():
+        raise ValueError(f"{model.name} has not one visual token for each of {TOKENS} patches; probes need that")
+    with watch(model, layers=[0]) as stream:
+        model.forward(batch)
+    tokens = seen(stream[0].resid_pre)[batch.visual].unflatten(0, (len(items), TOKENS)).float()
+    return torch.cat([tokens.mean(1, keepdim=True), tokens], dim=1).cpu()
 
 
-def _read(told: Tensor, values: Callable[[str], np.ndarray], facts: Iterable[str], tokens: Tensor) -> dict:
-    """Fact -> what probes, fitted to `told` and the facts' `values`, read from `tokens`: (items, tokens + 1)."""
+def _fitted(
+    model: LostModel, facts: Iterable[str], scenes: int, batch_size: int
+) -> Callable[[Tensor], dict[str, np.ndarray]]:
+    """Tokens (items, tokens + 1, H) -> fact -> what probes read from them, (items, tokens + 1)."""
+    drawn = [sample_scene("train", generator("train", STREAM, i), least=2) for i in range(scenes)]
+    starts = tqdm(range(0, scenes, batch_size), desc=f"scenes for the probes of {model.name}", disable=None)
+    posed, values = _posed(drawn), facts_of(drawn)
+    told = torch.cat([_visual_tokens(model, posed[start : start + batch_size]) for start in starts])
     mean, scale = told.mean(0), told.std(0) + 1e-6
-    one = torch.ones(())
-    told, tokens = (torch.cat([(x - mean) / scale, one.expand(*x.shape[:2], 1)], dim=-1) for x in (told, tokens))
-    read = {}
+
+    def scaled(tokens: Tensor) -> Tensor:
+        return torch.cat([(tokens - mean) / scale, torch.ones(*tokens.shape[:2], 1)], dim=-1)
+
+    told, weights = scaled(told), {}
     for fact in sorted(facts):
         y = torch.from_numpy(values(fact)).float()
         at = _balanced(y) if fact.startswith("there") else y.isfinite().nonzero()[:, 0]
-        weights = _ridge(told[at].transpose(0, 1), y[at])  # (tokens + 1, H + 1)
-        read[fact] = torch.einsum("ith,th->it", tokens, weights).numpy()
-    return read
+        weights[fact] = _ridge(told[at].transpose(0, 1), y[at])  # (tokens + 1, H + 1)
+    return lambda tokens: {fact: torch.einsum("ith,th->it", scaled(tokens), w).numpy() for fact, w in weights.items()}
 
 
 def _balanced(y: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """Measuring shipped tables again and comparing.
 
-Rows are keyed by item, so a sample of the items is measured alone and compared with the same items' rows: every column,
-exactly, but for what is named here. Arithmetic differs in the last digits between CPUs and torch builds, so floats agree
-within a tolerance, and a row of yes-or-no may change sides where its number meets a threshold. Where greedy decoding
-meets a near tie an answer may flip; then neither of the two has much more than half of the probability.
+Rows are keyed by item, so a sample of the items is measured alone and compared with the same items' rows: every
+column, exactly, but for what is named here. Arithmetic differs in the last digits between CPUs and torch builds, so
+floats agree within a tolerance, and a row of yes-or-no may change sides where its number meets a threshold. Where
+greedy decoding meets a near tie an answer may flip; then neither of the two has much more than half of the probability.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def compare(held: pd.DataFrame, again: pd.DataFrame) -> Verdict:
             return Verdict(False, problem)
     if "raw" not in held:
         return Verdict(True, f"{len(held)} rows, largest deviation {_apart(held, again):.1e}")
-    certain = flipped & (np.maximum(held["logprob"], again["logprob"]) > TIE).to_numpy()
+    certain = flipped & (np.maximum(held["logprob"].to_numpy(), again["logprob"].to_numpy()) > TIE)
     if certain.any():
         at = held.index[certain][0]
         return Verdict(False, f"{held['item'][at]} is answered {again['raw'][at]!r} now and not {held['raw'][at]!r}")
@@ -106,7 +106,7 @@ def _differ(name: str, held: pd.Series, again: pd.Series) -> str:
 
 
 def _apart_by_row(held: pd.Series, again: pd.Series) -> np.ndarray:
-    """Absolute or relative, whichever is smaller; infinite where one of two is not finite, or they are in other ways."""
+    """Absolute or relative, whichever is smaller; infinite where only one is finite, or they are infinite otherwise."""
     a, b = held.to_numpy(float), again.to_numpy(float)
     with np.errstate(invalid="ignore"):
         apart = np.abs(a - b) / np.maximum(1, np.abs(a))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from lostlib.benchmarks import Item
 from lostlib.experiments.measures import Measures, Start, check_measures
-from lostlib.experiments.rows import batches, with_clusters
+from lostlib.experiments.rows import gather
 from lostlib.interventions import (
     Intervention,
     NoiseDelta,
@@ -80,6 +81,7 @@ def residual_metrics(
     scope: str = "layer",
     without: str = "nothing",
     batch_size: int = 16,
+    work: Path | None = None,
 ) -> pd.DataFrame:
     """What each module's update does to the residual stream, item by item and layer by layer.
 
@@ -114,6 +116,8 @@ def residual_metrics(
         them where they enter or leave the layer. The model itself runs as ever.
     batch_size : int
         Items at once.
+    work : Path, optional
+        Folder of finished parts: with one, a run that was killed goes on where it was.
 
     Returns
     -------
@@ -124,12 +128,11 @@ def residual_metrics(
     """
     chosen, measures = check_residual(controls, rank, unit, causal, scope, without)
     part = Part.of(model, without)
-    rows: list[dict] = []
-    for asked in batches(items, batch_size, f"residual stream of {model.name}"):
-        batch = model.encode(asked)
-        mids: dict[int, Tensor] = {}
 
-        def visit(layer: int, stream: LayerStream, batch: Batch = batch, mids: dict[int, Tensor] = mids) -> None:
+    def measured(asked: Sequence[Item]) -> pd.DataFrame:
+        batch, rows, mids = model.encode(asked), list[dict](), dict[int, Tensor]()
+
+        def visit(layer: int, stream: LayerStream) -> None:
             updates = _true_updates(stream)
             if scope == "layer":
                 updates |= {
@@ -144,7 +147,9 @@ def residual_metrics(
         if scope == "model":
             for name in chosen:
                 rows.extend(_propagated(model, batch, name, seed, mids, measures, part))
-    return with_clusters(pd.DataFrame(rows), items)
+        return pd.DataFrame(rows)
+
+    return gather(items, measured, batch_size, f"residual stream of {model.name}", work)
 
 
 def check_residual(

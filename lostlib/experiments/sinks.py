@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from torch import Tensor
 from lostlib import sinks
 from lostlib.benchmarks.items import Item
 from lostlib.experiments.attention import per_patch
-from lostlib.experiments.rows import batches, in_order
+from lostlib.experiments.rows import gather
 from lostlib.interventions import Knockout, Var, parse_numbers
 from lostlib.models import Batch, LostModel
 from lostlib.models.attention import Edit, Rows, Run, running
@@ -31,6 +32,7 @@ def sink_rows(
     detector: str = "phi",
     dims: str | None = None,
     batch_size: int = 16,
+    work: Path | None = None,
 ) -> pd.DataFrame:
     """Every token of every layer: is it a sink, who looks at it, what does it write, where does it lie.
 
@@ -44,6 +46,8 @@ def sink_rows(
         Sink dimensions as ``"1415+2533"``; the model's own by default.
     batch_size : int
         Items at once.
+    work : Path, optional
+        Folder of finished parts: with one, a run that was killed goes on where it was.
 
     Returns
     -------
@@ -58,22 +62,16 @@ def sink_rows(
     """
     finder = _finder(asked_sinks(tau, detector, dims), model)
     shown = finder.dims or sinks.sink_dimensions(model)
-    frames: list[pd.DataFrame] = []
-    for part in batches(items, batch_size, f"sinks of {model.name}"):
-        batch = model.encode(part)
-        drawn: dict[int, Tensor] = {}  # layer -> (B, heads, K)
 
-        def look(probs: Tensor, scores: Tensor, rows: Rows, drawn: dict[int, Tensor] = drawn) -> Tensor:
+    def measured(part: Sequence[Item]) -> pd.DataFrame:
+        batch, frames = model.encode(part), list[pd.DataFrame]()
+        drawn = dict[int, Tensor]()  # layer -> (B, heads, K)
+
+        def look(probs: Tensor, scores: Tensor, rows: Rows) -> Tensor:
             drawn[rows.layer] = _received(probs, rows)
             return probs
 
-        def visit(
-            layer: int,
-            stream: LayerStream,
-            part: Sequence[Item] = part,
-            batch: Batch = batch,
-            drawn: dict[int, Tensor] = drawn,
-        ) -> None:
+        def visit(layer: int, stream: LayerStream) -> None:
             weights, hidden = drawn.pop(layer), seen(stream.resid_pre)
             columns = {
                 **_shape_of(hidden, shown),
@@ -86,7 +84,9 @@ def sink_rows(
 
         with running(Run(model, edits=[look])), watch(model, each=visit):
             model.forward(batch)
-    return in_order(pd.concat(frames, ignore_index=True), items)
+        return pd.concat(frames, ignore_index=True)
+
+    return gather(items, measured, batch_size, f"sinks of {model.name}", work)
 
 
 def head_rows(
@@ -100,6 +100,7 @@ def head_rows(
     dims: str | None = None,
     preset: str = "paper",
     batch_size: int = 16,
+    work: Path | None = None,
 ) -> pd.DataFrame:
     """What VAR would do in each head of the untouched model, over the text tokens after the first image token.
 
@@ -115,10 +116,11 @@ def head_rows(
         0 where it does nothing).
     """
     finder = _finder(asked_heads(tau, min_mass, p, rho, detector, dims, preset), model)
-    frames: list[pd.DataFrame] = []
-    for part in batches(items, batch_size, f"heads of {model.name}"):
 
-        def look(probs: Tensor, scores: Tensor, rows: Rows, part: Sequence[Item] = part) -> Tensor:
+    def measured(part: Sequence[Item]) -> pd.DataFrame:
+        frames = list[pd.DataFrame]()
+
+        def look(probs: Tensor, scores: Tensor, rows: Rows) -> Tensor:
             found, after = finder.found(rows), _after_image(rows)
             new, selected = sinks.redistribute(
                 probs, found, rows.visual, after, p=p, rho=rho, min_mass=min_mass, preset=preset
@@ -141,7 +143,9 @@ def head_rows(
             return probs
 
         _look_on(model, model.encode(part), finder, look)
-    return in_order(pd.concat(frames, ignore_index=True), items)
+        return pd.concat(frames, ignore_index=True)
+
+    return gather(items, measured, batch_size, f"heads of {model.name}", work)
 
 
 def map_rows(
@@ -151,6 +155,7 @@ def map_rows(
     detector: str = "phi",
     dims: str | None = None,
     batch_size: int = 4,
+    work: Path | None = None,
 ) -> pd.DataFrame:
     """Attention maps over the image: how much the text tokens after it look at each visual token, head by head.
 
@@ -163,10 +168,11 @@ def map_rows(
         tokens), sink, attention (mean weight over the text tokens after the first image token that see it).
     """
     finder = _finder(asked_sinks(tau, detector, dims), model)
-    frames: list[pd.DataFrame] = []
-    for part in batches(items, batch_size, f"attention maps of {model.name}"):
 
-        def look(probs: Tensor, scores: Tensor, rows: Rows, part: Sequence[Item] = part) -> Tensor:
+    def measured(part: Sequence[Item]) -> pd.DataFrame:
+        frames = list[pd.DataFrame]()
+
+        def look(probs: Tensor, scores: Tensor, rows: Rows) -> Tensor:
             drawn, found = _received(probs, rows), finder.found(rows)
             for item, weights, sink, visual in zip(part, drawn, found, rows.visual, strict=True):
                 on_image = weights[:, visual]
@@ -175,7 +181,9 @@ def map_rows(
             return probs
 
         _look_on(model, model.encode(part), finder, look)
-    return in_order(pd.concat(frames, ignore_index=True), items)
+        return pd.concat(frames, ignore_index=True)
+
+    return gather(items, measured, batch_size, f"attention maps of {model.name}", work)
 
 
 def asked_sinks(tau: float | str, detector: str, dims: str | None) -> Knockout:

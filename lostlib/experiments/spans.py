@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from torch import Tensor
 from lostlib.benchmarks import Item
 from lostlib.catalog import check_count
 from lostlib.experiments.measures import Measures, check_measures
-from lostlib.experiments.rows import batches, with_clusters
+from lostlib.experiments.rows import gather
 from lostlib.models import Batch, LostModel
 from lostlib.models.stream import Stream, seen, watch
 
@@ -25,6 +26,7 @@ def span_metrics(
     causal: bool = False,
     blocks: int = 8,
     batch_size: int = 8,
+    work: Path | None = None,
 ) -> pd.DataFrame:
     """RID and MixIG over spans of layers: what the updates of layers `first` to `last` bring together.
 
@@ -49,14 +51,16 @@ def span_metrics(
     """
     measures = check_spans(rank, unit, causal, blocks)
     runs = np.array_split(np.arange(model.n_layers), min(blocks, model.n_layers))
-    rows: list[dict] = []
-    for part in batches(items, batch_size, f"spans of {model.name}"):
-        batch = model.encode(part)
+
+    def measured(part: Sequence[Item]) -> pd.DataFrame:
+        batch, rows = model.encode(part), list[dict]()
         with watch(model) as stream:
             model.forward(batch)
         for i, run in enumerate(runs):
             rows.extend(_span_rows(batch, stream, int(run[0]), [int(r[-1]) for r in runs[i:]], measures))
-    return with_clusters(pd.DataFrame(rows), items)
+        return pd.DataFrame(rows)
+
+    return gather(items, measured, batch_size, f"spans of {model.name}", work)
 
 
 def check_spans(rank: str | int, unit: str, causal: bool, blocks: int) -> Measures:

@@ -17,7 +17,8 @@ from PIL import Image, ImageFile
 
 import lostlib
 from lostlib import tables
-from lostlib.experiments.answers import answers, ask_share, plan
+from lostlib.experiments.answers import answers, ask_share
+from lostlib.experiments.rows import plan
 
 KILL = """
 import os, random, signal, sys, time
@@ -205,15 +206,16 @@ def broken_picture() -> Image.Image:
     return picture
 
 
-def test_what_cannot_be_asked_is_a_row(tiny, benchmark) -> None:
+def test_what_cannot_be_asked_is_left_out(tiny, benchmark) -> None:
     items = list(benchmark.items[:12])
     items[7] = replace(items[7], images=(broken_picture(),))
     items[9] = replace(items[9], prompt="", images=())
     frame = answers(tiny, replace(benchmark, items=tuple(items), rows=[]), batch_size=5)
-    assert frame["error"].notna().tolist() == [i == 7 for i in range(12)]
-    assert "OSError" in frame["error"][7]
-    assert not frame["correct"][7]
-    same(frame.drop([7, 9]), answers(tiny, replace(benchmark, items=benchmark.items[:12], rows=[])).drop([7, 9]))
+    assert frame["item"].tolist() == [item.uid for i, item in enumerate(items) if i != 7]
+    assert list(frame.attrs["left_out"]) == [items[7].uid]
+    assert "OSError" in frame.attrs["left_out"][items[7].uid]
+    whole = answers(tiny, replace(benchmark, items=benchmark.items[:12], rows=[])).drop([7, 9])
+    same(frame.drop(8).reset_index(drop=True), whole.reset_index(drop=True))
 
 
 def test_a_fault_of_the_model_is_not_recorded_for_every_item(tiny, benchmark, monkeypatch) -> None:
@@ -221,21 +223,21 @@ def test_a_fault_of_the_model_is_not_recorded_for_every_item(tiny, benchmark, mo
         raise RuntimeError("no such kernel")
 
     monkeypatch.setattr(lostlib.LostModel, "reply", never)
-    with pytest.raises(RuntimeError, match=r"none of the first 8 items could be asked.*no such kernel"):
+    with pytest.raises(RuntimeError, match="no such kernel; it happened at .*, and is no item's fault"):
         answers(tiny, benchmark)
 
 
 def test_the_plan_knows_nothing_of_what_is_done(benchmark) -> None:
-    planned = plan(benchmark.items, 7, merge=False)
+    planned = plan(benchmark.items, 7)
     assert sorted(i for batch in planned.batches for i in batch) == list(range(40))
     lengths = [len(benchmark.items[i].prompt) for batch in planned.batches for i in batch]
     assert lengths == sorted(lengths, reverse=True)
-    backwards = plan(benchmark.items[::-1], 7, merge=False)
+    backwards = plan(benchmark.items[::-1], 7)
     names = [[[items[i].uid for i in batch] for batch in p.batches]
              for p, items in ((planned, benchmark.items), (backwards, benchmark.items[::-1]))]  # fmt: skip
     assert names[0] == names[1]
     with pytest.raises(ValueError, match="batch_size"):
-        plan(benchmark.items, 0, merge=False)
+        plan(benchmark.items, 0)
 
 
 def test_shards_of_another_plan_are_not_mixed_in(tiny, benchmark, tmp_path: Path) -> None:

@@ -1,0 +1,263 @@
+"""The one loop of all experiments: killed, it goes on; a failure is no measurement; a broken item is left out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import lostlib
+from lostlib import catalog, tables
+from lostlib.cli import app
+from lostlib.experiments import measure, rows
+from lostlib.models import LostModel
+
+runner = CliRunner()
+PARAMETERS: dict[str, dict] = {"sinks": {"tau": "10%"}, "heads": {"tau": "10%"}, "sinkmaps": {"tau": "10%"},
+                               "probes": {"scenes": 400}}  # fmt: skip
+KILLED = """
+import os, random, signal, sys, time
+import torch
+torch.set_num_threads(1)
+from pathlib import Path
+from lostlib.experiments import measure
+experiment, folder, work, kills, given = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), eval(sys.argv[5])
+def run(work):
+    return measure.measure(experiment, model=folder, benchmark="mini-pope", n=24, batch_size=1, work=work, **given)
+run(None)  # warm
+start = time.monotonic()
+whole = run(None)
+lasts, draw = time.monotonic() - start, random.Random(0)
+for _ in range(kills):
+    child = os.fork()
+    if not child:
+        run(work)
+        os._exit(0)
+    time.sleep(draw.uniform(0, 0.5) * lasts)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+again = run(work)
+assert again.frame.equals(whole.frame), (again.frame.shape, whole.frame.shape)
+print(len(list(work.rglob("*.parquet"))))
+"""
+
+
+@pytest.fixture
+def benchmark() -> lostlib.benchmarks.Benchmark:
+    return lostlib.load_benchmark("mini-pope", n=12)
+
+
+@pytest.mark.parametrize("experiment", catalog.EXPERIMENTS)
+def test_killed_at_twenty_random_moments(experiment, tiny_folder, tmp_path):
+    given = repr(PARAMETERS.get(experiment, {}))
+    command = [sys.executable, "-c", KILLED, experiment, str(tiny_folder), str(tmp_path / "work"), "20", given]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == "6"
+
+
+@pytest.mark.parametrize("experiment", catalog.EXPERIMENTS)
+def test_a_broken_item_is_left_out_with_its_reason(experiment, tiny, benchmark):
+    broken = replace(benchmark.items[3], fault="picture 3 cannot be opened")
+    asked = replace(benchmark, items=(*benchmark.items[:3], broken, *benchmark.items[4:]))
+    items = asked if experiment == "answers" else asked.items
+    frame = measure.LOOPS[experiment](tiny, items, batch_size=5, **PARAMETERS.get(experiment, {}))
+    uids = [item.uid for item in benchmark.items]
+    assert list(dict.fromkeys(frame["item"])) == uids[:3] + uids[4:]
+    assert frame.attrs["left_out"] == {uids[3]: "ValueError: picture 3 cannot be opened"}
+
+
+@pytest.mark.parametrize("experiment", catalog.EXPERIMENTS)
+def test_no_items_are_an_error(experiment, tiny, benchmark):
+    items = replace(benchmark, items=()) if experiment == "answers" else ()
+    with pytest.raises(ValueError, match="no item"):
+        measure.LOOPS[experiment](tiny, items)
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, after: int = 0) -> list[int]:
+    """Every forward pass after so many ends in this error; how many were asked."""
+    original, calls = LostModel.forward, list[int]()
+
+    def forward(self, batch, **more):
+        calls.append(len(batch.item_ids))
+        if len(calls) > after:
+            raise error
+        return original(self, batch, **more)
+
+    monkeypatch.setattr(LostModel, "forward", forward)
+    return calls
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: device-side assert triggered"), ImportError("no module flash_attn"), AssertionError(),
+        NotImplementedError("no kernel"), torch.OutOfMemoryError("CUDA out of memory"), MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"), ZeroDivisionError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+@pytest.mark.parametrize("after", [0, 3])
+def test_what_is_no_items_fault_stops_the_run_and_leaves_no_rows(error, after, tiny, benchmark, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        failing(patch, error, after)
+        with pytest.raises(RuntimeError, match="is no item's fault|does not fit into memory"):
+            lostlib.residual_metrics(tiny, benchmark.items, batch_size=1, work=tmp_path)
+    again = lostlib.residual_metrics(tiny, benchmark.items, batch_size=1, work=tmp_path)
+    pd.testing.assert_frame_equal(again, lostlib.residual_metrics(tiny, benchmark.items, batch_size=1))
+
+
+@pytest.mark.parametrize("n", [1, 7, 12])
+def test_when_every_item_fails_nothing_is_measured(n, tiny, benchmark, monkeypatch):
+    failing(monkeypatch, ValueError("this processor takes no such picture"))
+    with pytest.raises(RuntimeError, match=r"takes no such picture"):
+        lostlib.residual_metrics(tiny, benchmark.items[:n], batch_size=1)
+
+
+def test_failures_in_a_row_stop_a_run_at_any_time(tiny, monkeypatch):
+    items = lostlib.load_benchmark("mini-pope", n=60).items
+    calls = failing(monkeypatch, ValueError("broken"), after=20)
+    with pytest.raises(RuntimeError, match="8 items failed one after another, the last one"):
+        lostlib.residual_metrics(tiny, items, batch_size=1)
+    assert len(calls) == 28
+
+
+def test_failed_items_are_tried_again(tiny, benchmark, tmp_path, monkeypatch):
+    bad = {benchmark.items[i].uid for i in (2, 7)}
+    original = LostModel.encode
+
+    def encode(self, items):
+        if bad & {item.uid for item in items}:
+            raise ValueError("the picture's server does not answer")
+        return original(self, items)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LostModel, "encode", encode)
+        frame = lostlib.residual_metrics(tiny, benchmark.items, batch_size=4, work=tmp_path)
+        assert set(frame.attrs["left_out"]) == bad
+    again = lostlib.residual_metrics(tiny, benchmark.items, batch_size=4, work=tmp_path)
+    assert again.attrs["left_out"] == {}
+    assert list(dict.fromkeys(again["item"])) == [item.uid for item in benchmark.items]
+
+
+def test_a_damaged_shard_is_named_and_measured_again(tiny, benchmark, tmp_path, capsys):
+    whole = lostlib.residual_metrics(tiny, benchmark.items, batch_size=1, work=tmp_path)
+    first, second, third = sorted(tmp_path.rglob("*.parquet"))
+    first.write_bytes(b"")
+    second.write_bytes(second.read_bytes()[:100])
+    third.write_text("no table")
+    again = lostlib.residual_metrics(tiny, benchmark.items, batch_size=1, work=tmp_path)
+    pd.testing.assert_frame_equal(again, whole)
+    told = capsys.readouterr().err
+    assert all(f"{file} is damaged and is measured again" in told for file in (first, second, third))
+
+
+# ---- tables with failures, and the command line ---------------------------------------------------------------------
+
+
+def words(folder: Path, out: Path, *more: str) -> list[str]:
+    return ["run", "answers", "--model", str(folder), "--n", "12", "--out", str(out), *more]
+
+
+def test_a_table_that_lacks_items_does_not_count(tiny_folder, benchmark, tmp_path, monkeypatch):
+    original, bad = LostModel.encode, benchmark.items[5].uid
+
+    def encode(self, items):
+        if bad in {item.uid for item in items}:
+            raise OSError("image file is truncated")
+        return original(self, items)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LostModel, "encode", encode)
+        done = runner.invoke(app, words(tiny_folder, tmp_path / "out"))
+    assert done.exit_code == 1
+    assert "11 items, " in done.output
+    assert "1 are lacking" in done.output
+    assert f"for example {bad}: OSError: image file is truncated" in done.output
+    (path,) = tables.shipped_tables(tmp_path / "out")
+    assert tables.read(path).left_out == {bad: "OSError: image file is truncated"}
+    assert not tables.is_held(tables.read_key(path), tmp_path / "out")
+    done = runner.invoke(app, words(tiny_folder, tmp_path / "out", "--keep"))
+    assert done.exit_code == 0, done.output
+    assert tables.is_held(tables.read_key(path), tmp_path / "out")
+    assert "is there" in runner.invoke(app, words(tiny_folder, tmp_path / "out", "--keep")).output
+    assert not list(tmp_path.glob("*.unfinished"))
+
+
+def test_a_fault_of_the_device_leaves_no_table(tiny_folder, tmp_path, monkeypatch):
+    def never(self, items, *args):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(LostModel, "reply", never)
+    done = runner.invoke(app, words(tiny_folder, tmp_path / "out"))
+    assert done.exit_code == 2
+    assert "error: RuntimeError: CUDA error: an illegal memory access" in done.output
+    assert not list(tables.shipped_tables(tmp_path / "out"))
+
+
+def test_more_items_are_not_lost_to_fewer(tiny_folder, tmp_path):
+    assert runner.invoke(app, words(tiny_folder, tmp_path)).exit_code == 0
+    fewer = ["run", "answers", "--model", str(tiny_folder), "--n", "4", "--out", str(tmp_path)]
+    done = runner.invoke(app, fewer)
+    assert done.exit_code == 2
+    assert "holds 12 items already, and 4 would take its place: say --replace" in done.output
+    assert runner.invoke(app, [*fewer, "--replace"]).exit_code == 0
+    (path,) = tables.shipped_tables(tmp_path)
+    assert tables.read_key(path).n == 4
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1", b"no table at all"])
+def test_a_damaged_table_is_named_and_measured_again(tiny_folder, tmp_path, damage):
+    assert runner.invoke(app, words(tiny_folder, tmp_path)).exit_code == 0
+    (path,) = tables.shipped_tables(tmp_path)
+    whole, manifest = tables.read(path), path.read_bytes()
+    for content in (damage, manifest[: len(manifest) // 2], manifest[:200] + b"x" * 200 + manifest[400:]):
+        path.write_bytes(content)
+        with pytest.raises(tables.Damaged, match=r"is no whole table"):
+            tables.read(path)
+        found = runner.invoke(app, ["check", "--folder", str(tmp_path)])
+        assert found.exit_code != 0
+        done = runner.invoke(app, words(tiny_folder, tmp_path, "--keep"))
+        assert done.exit_code == 0, done.output
+        assert "is there" not in done.output
+        pd.testing.assert_frame_equal(tables.read(path).frame, whole.frame)
+
+
+def test_check_goes_on_after_a_damaged_table(tiny_folder, tmp_path):
+    for seed in ("1", "2"):
+        done = runner.invoke(app, words(tiny_folder, tmp_path, "--intervention", "sap", "--seed", seed))
+        assert done.exit_code == 0
+    first, _ = tables.shipped_tables(tmp_path)
+    first.write_bytes(first.read_bytes()[:300])
+    done = runner.invoke(app, ["check", "--folder", str(tmp_path)])
+    assert done.exit_code == 1
+    assert done.output.count("is no whole table") == 1
+    assert done.output.count("same") == 1
+
+
+def test_check_on_nothing_is_an_error(tmp_path):
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        done = runner.invoke(app, ["check", "--folder", str(folder)])
+        assert done.exit_code == 2
+        assert "there are no tables in" in done.output
+
+
+def test_a_folder_that_cannot_be_written_to_is_found_before_anything_is_measured(tiny_folder, tmp_path, monkeypatch):
+    failing(monkeypatch, AssertionError("nothing is measured"))
+    (tmp_path / "file").write_text("in the way")
+    done = runner.invoke(app, words(tiny_folder, tmp_path / "file" / "out"))
+    assert done.exit_code == 2
+    assert "nothing can be written to" in done.output
+
+
+def test_the_loop_knows_whose_fault_it_is():
+    """What processors and Pillow raise about an item; nothing that a device or an installation raises is among it."""
+    assert not issubclass(RuntimeError, rows.ITEMS_OWN)
+    assert not issubclass(ImportError, rows.ITEMS_OWN)
+    assert issubclass(UnicodeDecodeError, rows.ITEMS_OWN)
