@@ -46,4 +46,5 @@ $(READY): requirements.lock pyproject.toml
 	test -e $@ || $(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --no-compile -r requirements.lock
 	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	-$(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib >/dev/null  # in parallel; without it each import of torch takes 3 times as long
 	touch $@

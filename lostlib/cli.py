@@ -200,7 +200,7 @@ def _tell_score(table: tables.Table, benchmark: benchmarks.Benchmark) -> None:
     for name, score in scores.items():
         if isinstance(score, stats.Estimate) and "/" not in name:
             typer.echo(f"{name:<12} {score}")
-    lacking = f", {len(table.left_out)} are lacking" if table.left_out else ""
+    lacking = f", {len(table.left_out)} lacking" if table.left_out else ""
     typer.echo(f"{scores['n']} items, {scores['n_unparsed']} answers not parsed{lacking}")
 
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -47,7 +47,8 @@ def check_writable(folder: Path) -> None:
     except OSError as error:
         raise OSError(f"nothing can be written to {folder}: {error.strerror or error}") from error
     finally:
-        probe.unlink(missing_ok=True)
+        with suppress(OSError):
+            probe.unlink()
 
 
 @contextmanager

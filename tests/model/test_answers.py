@@ -223,7 +223,7 @@ def test_a_fault_of_the_model_is_not_recorded_for_every_item(tiny, benchmark, mo
         raise RuntimeError("no such kernel")
 
     monkeypatch.setattr(lostlib.LostModel, "reply", never)
-    with pytest.raises(RuntimeError, match="no such kernel; it happened at .*, and is no item's fault"):
+    with pytest.raises(RuntimeError, match=r"no such kernel; it happened at .*, and is no item's fault"):
         answers(tiny, benchmark)
 
 
