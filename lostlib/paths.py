@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
+from platformdirs import user_cache_dir
+
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent
 DATA = PACKAGE / "data" if (PACKAGE / "data").exists() else ROOT / "data"
@@ -17,6 +19,12 @@ MODELS = DATA / "models"
 RESULTS = DATA / "results"
 PUBLISHED = DATA / "paper"
 CHANCE = DATA / "chance.json"
+
+
+def fetched() -> Path:
+    """Folder of the models that `lostlib fetch` brought: in $LOST_CACHE, else in the user's cache."""
+    given = os.environ.get("LOST_CACHE") or user_cache_dir("lost-in-attention")
+    return Path(given).expanduser() / "models"
 
 
 def weights_hash(folder: Path) -> str:

@@ -29,6 +29,7 @@ class Item:
     patches   how many visual tokens an image has where the two are numbered; None: as many as the model has
     meta      what scores are broken down by; an item with several values of one name counts in each
     aliases   other answers that are right as well
+    chat      is the prompt a turn in a conversation; if not, it is sent as it is, without the model's chat template
     fault     why the row behind it is no question, where it is none: such an item is not asked and never right
     """
 
@@ -44,6 +45,7 @@ class Item:
     patches: int | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
+    chat: bool = True
     fault: str | None = None
 
     def located(self, tokens: int) -> bool:

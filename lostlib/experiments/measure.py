@@ -21,7 +21,7 @@ import lostlib
 from lostlib import catalog
 from lostlib.benchmarks import Benchmark, Choice, load_benchmark
 from lostlib.checkpoints import ModelChoice
-from lostlib.experiments import answers, attention, nulls, probes, residual, sinks, spans
+from lostlib.experiments import answers, attention, losses, nulls, probes, residual, sinks, spans
 from lostlib.experiments.answers import ask_share, check_share
 from lostlib.experiments.measures import check_measures
 from lostlib.experiments.rows import LEFT_OUT
@@ -33,6 +33,7 @@ from lostlib.tables import Key, Table, rounded
 
 LOOPS: dict[str, Callable[..., pd.DataFrame]] = {  # (model, items, ...) -> rows; answers take a benchmark
     "answers": answers.answers,
+    "losses": losses.loss_rows,
     "residual": residual.residual_metrics,
     "attention": attention.attention_mass,
     "maps": attention.map_rows,
@@ -136,10 +137,15 @@ def _checked(
     if about.looks or text != "none":
         check_changeable(loaded.name, loaded.backend or BACKEND)
     check_device(device)
+    shape = sizes(str(loaded))
+    if about.pictures and not shape.sees:
+        raise ValueError(f"{experiment} tells where a model looks in a picture, and {shape.name} sees none")
     for changes in (chosen, own):
         if isinstance(changes, Intervention):
-            changes.check(sizes(str(loaded)))
+            changes.check(shape)
     items = load_items(str(loaded), asked, n)
+    if not shape.sees and any(len(item.images) for item in items.items):
+        raise ValueError(f"{items.name} shows pictures, and {shape.name} is a language model that sees none")
     _loaded(str(loaded), device)  # of a hub model the commit is known from here on
     return Key.of(experiment, model, benchmark, n, text, seed, parameters), items, how
 

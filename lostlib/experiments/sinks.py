@@ -188,7 +188,7 @@ def map_rows(
 
 def asked_sinks(tau: float | str, detector: str, dims: str | None) -> Knockout:
     """The intervention that finds sinks as `sink_rows` is asked to; what does not exist is an error."""
-    return Knockout(tau=tau, detector=detector, dims=_numbers(dims))
+    return Knockout(tau=tau, detector=detector, dims=_numbers(dims), among="all")
 
 
 def asked_heads(

@@ -17,6 +17,7 @@ class Intervention(Form):
     """Base class of what acts; parameters and text form are those of the form in `lostlib.forms` that it inherits."""
 
     kinds: ClassVar[dict[str, type[Form]]] = {}
+    on_pictures: ClassVar[bool] = False  # does it do nothing without image tokens
 
     def prepared(self, model: Any) -> Intervention:
         """The same intervention with what depends on the model filled in; called once, before anything is changed."""
@@ -32,7 +33,9 @@ class Intervention(Form):
         return []
 
     def check(self, model: Any) -> None:
-        """Refuse parameters this model cannot have, before anything runs."""
+        """Refuse what this model cannot have, before anything runs."""
+        if self.on_pictures and not model.sees:
+            raise ValueError(f"{self} changes what image tokens do, and {model.name} sees no pictures")
         for key, size in LISTS.items():
             numbers, count = getattr(self, key, None) or (), getattr(model, size)
             if numbers and max(numbers) >= count:

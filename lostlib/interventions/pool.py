@@ -27,6 +27,8 @@ def pooled(hidden: Tensor, visual: Tensor) -> Tensor:
 class Pool(Intervention, forms.Pool):
     """Every visual token enters the first decoder layer as the mean of the item's visual tokens."""
 
+    on_pictures = True
+
     def attach(self, run: Run) -> list[RemovableHandle]:
         """A hook on the first decoder layer."""
 

@@ -22,6 +22,11 @@ class Sap(Intervention, forms.Sap):
     """Stochastic attention probing: learned attention weights on a block of keys give way to predefined ones."""
 
     @property
+    def on_pictures(self) -> bool:  # type: ignore[override]
+        """Does it do nothing without image tokens."""
+        return "visual" in (self.keys, self.queries)
+
+    @property
     def edits(self) -> list[Callable[[Tensor, Tensor, Rows], Tensor]]:
         """Changes of attention weights, in order."""
         return [self.edit]

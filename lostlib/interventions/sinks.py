@@ -61,7 +61,12 @@ def _text_queries(rows: Rows) -> Tensor:
 
 
 class Knockout(OnSinks, forms.Knockout):
-    """Attention from text tokens to some visual keys is cut."""
+    """Attention from text tokens to some keys is cut."""
+
+    @property
+    def on_pictures(self) -> bool:  # type: ignore[override]
+        """Does it do nothing without image tokens."""
+        return self.among == "visual"
 
     def prepared(self, model: Any) -> Self:
         """See `OnSinks`; without sinks to find there is nothing to look up."""
@@ -81,26 +86,32 @@ class Knockout(OnSinks, forms.Knockout):
         changed = _text_queries(rows)[:, None, :, None] & (cut & rows.visible).any(-1, keepdim=True)  # (B, 1, Q, 1)
         left = probs.masked_fill(cut, 0.0)
         if self.flavour == "renormalise":
+            others = rows.visible & ~cut
+            changed = changed & others.any(-1, keepdim=True)
             total = left.sum(-1, keepdim=True)  # 0 where float32 left nothing beside the cut keys
-            left = torch.where(total > 0, left / total, within(scores, rows.visible & ~cut))
+            left = torch.where(total > 0, left / total, within(scores, others))
         return torch.where(changed, left, probs)
 
     def cut(self, rows: Rows) -> Tensor:
         """(B, K) bool: the keys that are cut in this layer."""
         if self.keys == "all_visual":
             return rows.visual
-        found = self.finder.found(rows) & rows.visual
+        real = rows.key_positions >= 0
+        among = {"visual": rows.visual, "text": real & ~rows.visual, "all": real}[self.among]
+        found = self.finder.found(rows) & among
         if self.keys == "sinks":
             return found
         layer = rows.layer if self.per == "layer" else 0
         seed = keyed_random.chain(rows.seed, keyed_random.text_key(self.name), layer, device=rows.visual.device)
         drawn = keyed_random.chain(seed, rows.items[:, None], rows.key_positions, device=rows.visual.device)  # (B, K)
-        order = drawn.masked_fill(~rows.visual, torch.iinfo(torch.int64).max).argsort(dim=1).argsort(dim=1)
-        return rows.visual & (order < found.sum(1, keepdim=True))
+        order = drawn.masked_fill(~among, torch.iinfo(torch.int64).max).argsort(dim=1).argsort(dim=1)
+        return among & (order < found.sum(1, keepdim=True))
 
 
 class Var(OnSinks, forms.Var):
     """VAR: in image-centric heads, text tokens' attention on sinks goes to the other visual tokens."""
+
+    on_pictures = True
 
     def prepared(self, model: Any) -> Self:
         """See `OnSinks`; the preset says which layers."""

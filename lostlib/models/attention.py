@@ -181,16 +181,22 @@ AttentionMaskInterface.register(BACKEND, eager_mask)
 
 @contextmanager
 def backend(hf: Any, name: str = BACKEND) -> Iterator[None]:
-    """Let the text model attend through `lost_attention` or a named one, not the vision tower; afterwards as before."""
+    """Let the language model attend through `lost_attention` or a named one, not the vision tower; then as before."""
     former = hf.config.get_text_config()._attn_implementation
     if former == name:
         yield
         return
-    hf.set_attn_implementation({"text_config": name})
+    _attend(hf, name)
     try:
         yield
     finally:
-        hf.set_attn_implementation({"text_config": former})
+        _attend(hf, former)
+
+
+def _attend(hf: Any, name: str) -> None:
+    hf.set_attn_implementation({"text_config": name} if "text_config" in hf.config.sub_configs else name)
+    if hf.config.get_text_config()._attn_implementation != name:
+        raise RuntimeError(f"{type(hf).__name__} does not let its attention be computed by {name}")
 
 
 def check_changeable(name: str, backend: str) -> None:

