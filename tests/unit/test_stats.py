@@ -188,3 +188,69 @@ def test_shares_are_exact() -> None:
     assert stats.share(0, 3).high == pytest.approx(1 - 0.025 ** (1 / 3))
     with pytest.raises(ValueError, match="4 of 3"):
         stats.share(4, 3)
+
+
+# ---- two levels: items and draws ------------------------------------------------------------------------------------
+
+
+def covered(items: int, draws: int, of_items: float, of_draws: float, rest: float, runs: int = 1500) -> float:
+    """Share of simulated experiments in which the interval holds the true mean, 0."""
+    rng = np.random.default_rng(0)
+    hits = 0
+    for _ in range(runs):
+        values = of_items * rng.normal(size=(items, 1)) + of_draws * rng.normal(size=(1, draws))
+        found = stats.crossed(values + rest * rng.normal(size=(items, draws))).estimate
+        hits += found.low <= 0 <= found.high
+    return hits / runs
+
+
+@pytest.mark.parametrize(
+    ("of_items", "of_draws", "rest"),
+    [(1, 0, 1), (1, 0.05, 1), (1, 0.1, 1), (1, 0.3, 1), (0.3, 1, 0.3), (0, 0, 1)],
+)
+def test_two_levels_cover_at_five_draws_and_two_hundred_items(of_items, of_draws, rest):
+    assert 0.93 <= covered(200, 5, of_items, of_draws, rest) <= 0.975
+
+
+def test_two_draws_are_few():
+    assert 0.85 <= covered(200, 2, 1, 0.3, 1) <= 0.97
+
+
+def test_two_levels_count_what_items_alone_do_not_see():
+    """Draws that move all items together: resampled over items alone, the interval of their mean is far too short."""
+    rng = np.random.default_rng(1)
+    hits = {"items": 0, "both": 0}
+    for _ in range(200):
+        values = 0.3 * rng.normal(size=(1, 5)) + 0.1 * rng.normal(size=(100, 5))
+        for name, found in (("items", stats.mean(values.mean(1))), ("both", stats.crossed(values).estimate)):
+            hits[name] += found.low <= 0 <= found.high
+    assert hits["items"] < 50
+    assert hits["both"] > 180
+
+
+def test_two_levels_of_clusters():
+    """Questions about one picture that are alike count once: as copies of one question a picture."""
+    rng = np.random.default_rng(2)
+    pictures = rng.normal(size=(30, 4))
+    once = stats.crossed(pictures)
+    thrice = stats.crossed(np.repeat(pictures, 3, axis=0), np.repeat(np.arange(30), 3))
+    assert thrice == pytest.approx(once)
+    assert stats.crossed(np.repeat(pictures, 3, axis=0)).error < once.error
+
+
+def test_two_levels_where_nothing_varies_or_one_draw_was_made():
+    same = stats.crossed(np.full((5, 3), 0.25))
+    assert same.estimate == (0.25, 0.25, 0.25)
+    assert (same.p(0.25), same.p()) == (1.0, 0.0)
+    one = stats.crossed([[1.0], [2.0]])
+    assert one.value == 1.5
+    assert np.isnan([one.estimate.low, one.estimate.high, one.p()]).all()
+    with pytest.raises(ValueError, match="shape"):
+        stats.crossed([1.0, 2.0])
+
+
+def test_two_levels_test_what_their_interval_covers():
+    rng = np.random.default_rng(3)
+    found = stats.crossed(rng.normal(size=(40, 6)) + 0.2 * rng.normal(size=(1, 6)) + 0.1)
+    for end in found.estimate[1:]:
+        assert found.p(end) == pytest.approx(0.05)
