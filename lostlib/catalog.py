@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lostlib.forms import Form, energy_share, format_numbers, parse_numbers
-from lostlib.text import nearest
+from lostlib.text import check, nearest
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,7 @@ EXPERIMENTS: dict[str, Experiment] = {
 
 def experiment(name: str) -> Experiment:
     """By name; one that does not exist is an error that names the nearest."""
-    if name not in EXPERIMENTS:
-        raise ValueError(f"unknown experiment {name!r}; there are {', '.join(EXPERIMENTS)}{nearest(name, EXPERIMENTS)}")
+    check("experiment", name, EXPERIMENTS)
     return EXPERIMENTS[name]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from lostlib import paths
-from lostlib.text import nearest
+from lostlib.text import joined, nearest, parse, write
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 USUAL_TOKENS = 2928  # visual tokens of a large picture
@@ -186,18 +186,13 @@ class ModelChoice:
         >>> str(ModelChoice.parse("Qwen/Qwen2.5-VL-3B-Instruct@main:dtype=auto", max_pixels=1003520))
         'Qwen/Qwen2.5-VL-3B-Instruct@main:max_pixels=1003520'
         """
-        name, given = str(text), dict[str, Any]()
-        if not _is_folder(name) and (found := re.fullmatch(r"(.+):([^/:]*=[^/:]*)", name)):
-            name, given = found[1], dict(_option(str(text), part) for part in found[2].split(","))
+        known = [field.name for field in fields(cls)][1:]
+        name, given = parse(str(text), lambda name: known, held=_held(str(text)))
         if not _is_folder(name) and "@" in name:
-            name, _, given["revision"] = name.partition("@")
-        for key, value in more.items():
-            if value in (None, "auto"):
-                continue
-            if key in given and given[key] != str(value):
-                raise ValueError(f"{text}: {key} is given twice, as {given[key]} and {value}")
-            given[key] = value
-        return cls(name, **given)
+            name, _, revision = name.partition("@")
+            given = joined(str(text), given, {"revision": revision})
+        beside = {key: value for key, value in more.items() if value not in (None, "auto")}
+        return cls(name, **joined(str(text), given, beside))
 
     def __str__(self) -> str:
         at = f"@{self.revision}" if self.revision else ""
@@ -207,7 +202,7 @@ class ModelChoice:
             for key in ("dtype", *PIXELS, "backend", "decoding")
             if (value := getattr(plain, key)) not in (None, "auto", "greedy")
         }
-        return self.name + at + (":" + ",".join(f"{k}={v}" for k, v in named.items()) if named else "")
+        return write(self.name + at, named)
 
     @property
     def card(self) -> Card | None:
@@ -267,12 +262,10 @@ def _is_folder(path: str | Path) -> bool:
         return False
 
 
-def _option(text: str, part: str) -> tuple[str, str]:
-    key, equals, value = (piece.strip() for piece in part.partition("="))
-    known = [field.name for field in fields(ModelChoice)][1:]
-    if key not in known or not equals:
-        raise ValueError(f"{text}: {part.strip()!r} is not key=value of {', '.join(known)}{nearest(key, known)}")
-    return key, value
+def _held(text: str) -> str:
+    """The longest beginning of a text, as long as it is or up to a colon, that is a folder."""
+    ends = [len(text), *(found.start() for found in re.finditer(":", text))]
+    return max((text[:end] for end in ends if _is_folder(text[:end])), key=len, default="")
 
 
 def _pixels(key: str, given: Any) -> int | None:

@@ -74,24 +74,23 @@ def benchmarks_() -> None:
     """List the benchmarks: items, kinds of answers, where the rows are from."""
     typer.echo(f"{'benchmark':<21}{'version':>7}{'items':>7}  {'answers':<21}  where from")
     for name, rules in benchmarks.RULES.items():
-        version = benchmarks.VERSIONS[name]
-        if name in benchmarks.NAMESAKES:
-            for variant in [None, *benchmarks.variants(name)[1:]]:
-                shown = f"  {variant}" if variant else name
-                items = benchmarks.load_benchmark(name, n=50, variant=variant).items
-                kinds = "+".join(dict.fromkeys(item.kind for item in items))
-                typer.echo(f"{shown:<21}{version:>7}{'any':>7}  {kinds:<21}  generated, {benchmarks.SIZE} by default")
-            continue
-        for variant, sources in rules.SOURCES.items():
-            shown = name if variant == next(iter(rules.SOURCES)) else f"  {variant}"
-            where = " or ".join(dict.fromkeys(source.id for source in sources))
-            splits = "+".join(sources[0].splits)
-            items = rules.EXPECTED[variant]["items"]
-            typer.echo(f"{shown:<21}{version:>7}{items:>7}  {'+'.join(rules.KINDS):<21}  {where}, {splits}")
+        for variant in rules.variants:
+            shown = name if variant == rules.variants[0] else f"  {variant}"
+            typer.echo(f"{shown:<21}{rules.version:>7}{_of_variant(rules, variant)}")
     typer.echo(
         "\nVariants are asked for by name: mini-mathvista:variant=charts. Those not generated are fetched from the"
     )
     typer.echo("hub, or read from Parquet files in $LOST_DATA/<name>.")
+
+
+def _of_variant(rules: benchmarks.Rules, variant: str) -> str:
+    if rules.rows:
+        items = benchmarks.load_benchmark(rules.name, n=50, variant=variant).items
+        kinds = "+".join(dict.fromkeys(item.kind for item in items))
+        return f"{'any':>7}  {kinds:<21}  generated, {benchmarks.SIZE} by default"
+    sources = rules.sources[variant]
+    where, splits = " or ".join(dict.fromkeys(source.id for source in sources)), "+".join(sources[0].splits)
+    return f"{rules.expected[variant]['items']:>7}  {'+'.join(rules.kinds):<21}  {where}, {splits}"
 
 
 @app.command()

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
-from lostlib.text import nearest
+from lostlib.text import check, nearest, parse, write
 
 Numbers = tuple[int, ...] | None  # layers, heads or dimensions; None means all, or what fits the model
 LISTS = {"layers": "n_layers", "heads": "n_heads", "dims": "hidden_size"}  # parameter -> how many a model has
@@ -86,7 +86,7 @@ class Form:
             for f in fields(self)
             if (value := getattr(self, f.name)) != f.default or f.name in self.printed
         }
-        return self.name + (":" + ",".join(f"{k}={v}" for k, v in shown.items()) if shown else "")
+        return write(self.name, shown)
 
     @classmethod
     def parse(cls, text: Any) -> Any:
@@ -427,22 +427,12 @@ class Pool(Form):
 
 
 def _parse_one(kinds: dict[str, type[Form]], text: str) -> Any:
-    name, _, rest = text.partition(":")
-    if name not in (known := [name for name in kinds if name != Together.name]):
-        raise ValueError(
-            f"unknown intervention {name!r} in {text!r}; there are {', '.join(known)}{nearest(name, known)}"
-        )
-    kind, values = kinds[name], dict[str, Any]()
-    known = [f.name for f in fields(kind)]
-    for part in filter(None, rest.split(",")):
-        key, equals, value = part.partition("=")
-        if key not in known or not equals or key in values:
-            raise ValueError(
-                f"{name}: {part!r} is not one (new) key=value with a key of {', '.join(known) or 'none'}"
-                f"{nearest(key, known)}"
-            )
-        values[key] = _value(key, value)
-    return kind(**values)
+    def keys(name: str) -> list[str]:
+        check("intervention", name, [name for name in kinds if name != Together.name])
+        return [field.name for field in fields(kinds[name])]
+
+    name, values = parse(text, keys)
+    return kinds[name](**{key: _value(key, value) for key, value in values.items()})
 
 
 def _value(key: str, text: str) -> Any:

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lostlib import paths
-from lostlib.benchmarks import VERSIONS, Choice
+from lostlib.benchmarks import Choice
 from lostlib.catalog import canonical
 from lostlib.checkpoints import ModelChoice
 
@@ -55,7 +55,7 @@ class Key:
         """The one key of what is asked for, however it is written; no model is loaded. Mistakes are errors."""
         loaded, asked = ModelChoice.parse(model), Choice.parse(benchmark)
         rest = canonical(experiment, intervention, seed, parameters)
-        return cls(experiment, str(loaded), loaded.weights, str(asked), VERSIONS[asked.name], *rest[:2], n, rest[2])
+        return cls(experiment, str(loaded), loaded.weights, str(asked), asked.rules.version, *rest[:2], n, rest[2])
 
     @property
     def path(self) -> Path:

@@ -1,10 +1,11 @@
-"""Names: what a mistyped one was meant to be, and a name as part of a key."""
+"""Names: how one is written with its options, what a mistyped one was meant to be, and one as part of a key."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from typing import Any
 
 
 def nearest(given: object, valid: Iterable[str]) -> str:
@@ -18,6 +19,18 @@ def nearest(given: object, valid: Iterable[str]) -> str:
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
+def check(what: str, given: object, valid: Iterable[str]) -> None:
+    """Refuse a name that there is not.
+
+    >>> check("fruit", "aple", ["apple", "pear"])
+    Traceback (most recent call last):
+    ValueError: unknown fruit 'aple'; there are apple, pear; did you mean 'apple'?
+    """
+    valid = list(valid)
+    if given not in valid:
+        raise ValueError(f"unknown {what} {given!r}; there are {', '.join(valid) or 'none'}{nearest(given, valid)}")
+
+
 def slug(text: str) -> str:
     """Small letters, digits and single underscores, as the keys of told numbers are written.
 
@@ -25,3 +38,61 @@ def slug(text: str) -> str:
     'mathvista_scenes'
     """
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+
+
+def parse(
+    text: str, keys: Callable[[str], Iterable[str]], *, bare: str = "", held: str = ""
+) -> tuple[str, dict[str, str]]:
+    """What `name:key=value,key=value` says: the name, and its values by key. Blanks around the parts do not count.
+
+    Parameters
+    ----------
+    keys : callable
+        ``keys(name)``: what may be set of that name; it refuses a name that there is not.
+    bare : str
+        The key of a value that stands without one; by default none may.
+    held : str
+        The beginning of the text that is the name, where it holds signs of its own.
+
+    Raises
+    ------
+    ValueError
+        An unknown key, a value that is empty, a key that comes twice, or a part without an equals sign.
+
+    >>> parse("sap: keys = text, layers=0+2", lambda name: ["keys", "layers"])
+    ('sap', {'keys': 'text', 'layers': '0+2'})
+    """
+    head, colon, rest = text[len(held) :].partition(":")
+    name, found = held or head.strip(), dict[str, str]()
+    known = list(keys(name))
+    for part in rest.split(",") if colon else ():
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if bare and not equals:
+            key, equals, value = bare, "=", key
+        if not equals:
+            keys_there = f"{', '.join(known) or 'none'}{nearest(key, known)}"
+            raise ValueError(f"{text}: {key!r} is not key=value; of keys there are {keys_there}")
+        check(f"key of {name}", key, known)
+        if not value:
+            raise ValueError(f"{text}: {key} is empty")
+        if key in found:
+            raise ValueError(f"{text}: {key} is given twice, as {found[key]} and {value}")
+        found[key] = value
+    return name, found
+
+
+def joined(text: str, found: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """What a text says and what is given beside it; an error where they differ."""
+    for key, value in more.items():
+        if key in found and str(found[key]) != str(value):
+            raise ValueError(f"{text}: {key} is given twice, as {found[key]} and {value}")
+    return {**more, **found}
+
+
+def write(name: str, values: Mapping[str, object]) -> str:
+    """The inverse of `parse`.
+
+    >>> write("sap", {"keys": "text"}), write("pool", {})
+    ('sap:keys=text', 'pool')
+    """
+    return name + (":" + ",".join(f"{key}={value}" for key, value in values.items()) if values else "")

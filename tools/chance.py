@@ -3,16 +3,17 @@
 import json
 
 from lostlib import paths
-from lostlib.benchmarks import NAMESAKES, VERSIONS, load_benchmark, variants
+from lostlib.benchmarks import NAMESAKES, load_benchmark
 
 
 def main() -> None:
     """One digit an item; it takes a minute, because the pictures are made too."""
-    names = [*NAMESAKES, *(f"{name}:variant={one}" for name in NAMESAKES for one in variants(name)[1:])]
+    others = (f"{name}:variant={one}" for name, rules in NAMESAKES.items() for one in rules.variants[1:])
+    names = [*NAMESAKES, *others]
     found = {}
     for name in names:
         made = load_benchmark(name)
-        found[name] = VERSIONS[made.name], "".join(str(item.guesses) for item in made.items)
+        found[name] = made.rules.version, "".join(str(item.guesses) for item in made.items)
     with paths.replacing(paths.CHANCE) as partial:
         partial.write_text(json.dumps(found, indent=1) + "\n")
 

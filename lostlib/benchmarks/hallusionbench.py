@@ -18,27 +18,10 @@ from lostlib.benchmarks import scoring
 from lostlib.benchmarks.hub import Source
 from lostlib.benchmarks.items import Item, known
 from lostlib.benchmarks.prompts import DEFAULT, Style
+from lostlib.benchmarks.rules import Rules
 from lostlib.benchmarks.scoring import Mark, Scores, all_right, values
 
 Mask = NDArray[np.bool_]
-KINDS = ("yesno",)
-GROUP = "category"
-BREAKDOWNS = ("subcategory",)
-STRATUM = ("subcategory",)
-UNIT = "set"
-IMAGES = ("image",)
-TOKENS = {"default": 128}
-_IDS = ("lmms-lab/HallusionBench", "lmms-lab-encoder/HallusionBench")
-SOURCES = {
-    "image": tuple(Source(name, ("image",)) for name in _IDS),
-    "all": tuple(Source(name, ("image", "non_image")) for name in _IDS),
-}
-EXPECTED = {
-    "image": {"items": 951, "answer=yes": 401, "answer=no": 550, "category=VD": 591, "category=VS": 360,
-              "distinct figure": 346, "distinct question": 455},
-    "all": {"items": 1129, "answer=yes": 484, "answer=no": 645, "category=VD": 591, "category=VS": 538,
-            "distinct figure": 403, "distinct question": 455},
-}  # fmt: skip
 
 
 def to_item(row: Mapping[str, Any], number: int = 0, style: Style = DEFAULT) -> Item:
@@ -102,7 +85,7 @@ def extra_scores(items: Sequence[Item], marks: Sequence[Mark]) -> Scores:
         return all_right(right, held["question"], held["set"], mask)
 
     everything = np.full(len(items), True)
-    masks = {"": everything} | {f"/{value}": mask for value, mask in values(items, GROUP).items()}
+    masks = {"": everything} | {f"/{value}": mask for value, mask in values(items, "category").items()}
     masks |= {f"/subcategory={value}": mask for value, mask in values(items, "subcategory").items()}
     scores: Scores = {}
     for end, mask in masks.items():
@@ -117,3 +100,30 @@ def extra_scores(items: Sequence[Item], marks: Sequence[Mark]) -> Scores:
         "yes_difference": stats.difference(said, gold, held["figure"]),
         "fp_ratio": stats.ratio(~right & ~gold, ~right, held["figure"]),
     }
+
+
+_IDS = ("lmms-lab/HallusionBench", "lmms-lab-encoder/HallusionBench")
+RULES = Rules(
+    label="hallusionbench",
+    task="hallucination",
+    to_item=to_item,
+    kinds=("yesno",),
+    mark=mark,
+    group="category",
+    breakdowns=("subcategory",),
+    extra_scores=extra_scores,
+    stratum=("subcategory",),
+    unit="set",
+    tokens={"default": 128},
+    images=("image",),
+    sources={
+        "image": tuple(Source(name, ("image",)) for name in _IDS),
+        "all": tuple(Source(name, ("image", "non_image")) for name in _IDS),
+    },
+    expected={
+        "image": {"items": 951, "answer=yes": 401, "answer=no": 550, "category=VD": 591, "category=VS": 360,
+                  "distinct figure": 346, "distinct question": 455},
+        "all": {"items": 1129, "answer=yes": 484, "answer=no": 645, "category=VD": 591, "category=VS": 538,
+                "distinct figure": 403, "distinct question": 455},
+    },
+)  # fmt: skip

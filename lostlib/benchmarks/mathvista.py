@@ -17,19 +17,9 @@ from lostlib.benchmarks.extractors import EXTRACTORS
 from lostlib.benchmarks.hub import Source
 from lostlib.benchmarks.items import Item, known
 from lostlib.benchmarks.prompts import DEFAULT, LETTER, Style, lines
+from lostlib.benchmarks.rules import Rules
 from lostlib.benchmarks.scoring import Judge, Mark
 
-KINDS = ("mcq", "number", "list")
-GROUP = "task"
-BREAKDOWNS = ("question_type", "answer_type", "category", "context", "grade", "language", "skills", "source")
-STRATUM = ("question_type", "answer_type", "task")
-IMAGES = ("decoded_image",)
-TOKENS = {"default": 1024, "lmms": 16384}
-SOURCES = {"testmini": (Source("AI4Math/MathVista", ("testmini",)),)}
-EXPECTED = {
-    "testmini": {"items": 1000, "question_type=multi_choice": 540, "question_type=free_form": 460,
-                 "answer_type=integer": 418, "answer_type=float": 40, "answer_type=list": 2},
-}  # fmt: skip
 _META = ("category", "context", "grade", "language", "source")
 
 
@@ -170,3 +160,23 @@ def edit_distance(a: str, b: str) -> int:
         for j, y in enumerate(b, 1):
             row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (x != y)))
     return row[-1]
+
+
+RULES = Rules(
+    label="mathvista",
+    sums="arithmetic",
+    to_item=to_item,
+    kinds=("mcq", "number", "list"),
+    mark=mark,
+    judged=judged,
+    group="task",
+    breakdowns=("question_type", "answer_type", "category", "context", "grade", "language", "skills", "source"),
+    stratum=("question_type", "answer_type", "task"),
+    tokens={"default": 1024, "lmms": 16384},
+    images=("decoded_image",),
+    sources={"testmini": (Source("AI4Math/MathVista", ("testmini",)),)},
+    expected={
+        "testmini": {"items": 1000, "question_type=multi_choice": 540, "question_type=free_form": 460,
+                     "answer_type=integer": 418, "answer_type=float": 40, "answer_type=list": 2},
+    },
+)  # fmt: skip

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, count, islice
-from typing import Any
+from itertools import chain, count
 
 import numpy as np
 
+from lostlib.benchmarks import hallusionbench, mathvista, mmmu, pope, realworldqa, threedsr, vmcbench
+from lostlib.benchmarks.hub import Row
 from lostlib.benchmarks.prompts import direct
+from lostlib.benchmarks.rules import Rules
 from lostlib.miniworld.edits import mirrored
 from lostlib.miniworld.questions import KINDS, NEGATIVES, Question, exists, negative
 from lostlib.miniworld.render import Picture, render, tokens_of
@@ -20,7 +22,6 @@ from lostlib.miniworld.scenes import Scene, generator, sample_scene
 from lostlib.miniworld.statements import CHART_EDITS, EDITS, SCENE_EDITS, Edit
 from lostlib.miniworld.topics import Case, case, chart_of, scene_of
 
-Row = dict[str, Any]
 SCENES, CHARTS = "mini-mathvista:variant=scenes", "mini-mathvista:variant=charts"
 STREAMS = {  # every benchmark has scenes of its own
     "mini-pope": 1, "mini-realworldqa": 2, SCENES: 3, "mini-3dsrbench": 4, "mini-mmmu": 5,
@@ -237,23 +238,17 @@ def hallusionbench_rows(seed: int) -> Iterator[Row]:
                 }  # fmt: skip
 
 
-ROWS: dict[str, Callable[[int], Iterator[Row]]] = {
-    "mini-pope": pope_rows,
-    "mini-3dsrbench": threedsr_rows,
-    "mini-realworldqa": realworldqa_rows,
-    "mini-mmmu": mmmu_rows,
-    "mini-vmcbench": vmcbench_rows,
-    "mini-mathvista": mathvista_rows,
-    "mini-hallusionbench": hallusionbench_rows,
-}
+def _namesake(rules: Rules, version: str = "1", **rows: Callable[[int], Iterator[Row]]) -> Rules:
+    """A benchmark's rules with rows of the mini world, where every answer is short."""
+    return replace(rules, version=version, tokens={"default": 8}, sources={}, expected={}, rows=rows)
 
 
-VARIANTS: dict[str, dict[str, Callable[[int], Iterator[Row]]]] = {  # the first is meant when none is named
-    "mini-mathvista": {"all": mathvista_rows, "scenes": scene_rows, "charts": chart_rows}
-}
-
-
-def rows(name: str, n: int, seed: int, variant: str | None = None) -> list[Row]:
-    """The first n rows."""
-    make = VARIANTS[name][variant] if variant else ROWS[name]
-    return list(islice(make(seed), n))
+RULES = (
+    _namesake(pope.RULES, all=pope_rows),
+    _namesake(threedsr.RULES, all=threedsr_rows),
+    _namesake(realworldqa.RULES, all=realworldqa_rows),
+    _namesake(mmmu.RULES, all=mmmu_rows),
+    _namesake(vmcbench.RULES, all=vmcbench_rows),
+    _namesake(mathvista.RULES, "2", all=mathvista_rows, scenes=scene_rows, charts=chart_rows),
+    _namesake(hallusionbench.RULES, all=hallusionbench_rows),
+)

@@ -23,14 +23,9 @@ from lostlib.benchmarks.prompts import (
     kit,
     lines,
 )
+from lostlib.benchmarks.rules import Rules
 from lostlib.benchmarks.scoring import Mark
 
-KINDS = ("mcq", "open")
-GROUP = "discipline"
-BREAKDOWNS = ("subject", "form", "n_images")
-STRATUM = ("subject",)
-IMAGES = tuple(f"image_{i}" for i in range(1, 8))
-TOKENS = {"default": 1024, "lmms": 128}
 DISCIPLINES = {
     "Art & Design": ("Art", "Art_Theory", "Design", "Music"),
     "Business": ("Accounting", "Economics", "Finance", "Manage", "Marketing"),
@@ -46,18 +41,6 @@ DISCIPLINES = {
     ),
 }  # fmt: skip
 SUBJECTS = {subject: discipline for discipline, subjects in DISCIPLINES.items() for subject in subjects}
-_SPLIT = ("validation",)
-SOURCES = {
-    "validation": (
-        Source("lmms-lab/MMMU", _SPLIT),
-        Source("lmms-lab-encoder/MMMU", _SPLIT),
-        Source("MMMU/MMMU", _SPLIT, tuple(SUBJECTS)),
-    )
-}
-EXPECTED = {
-    "validation": {"items": 900, "form=multiple-choice": 847, "form=open": 53}
-    | {f"subject={subject}": 30 for subject in SUBJECTS}
-}
 _TOKEN = re.compile(r"<image (\d)>")
 
 
@@ -209,3 +192,28 @@ def open_right(candidates: set[str | float], golds: Sequence[str]) -> bool:
         any(text in candidate for text in texts) if isinstance(candidate, str) else candidate in wanted
         for candidate in candidates
     )
+
+
+_SPLIT = ("validation",)
+RULES = Rules(
+    label="mmmu",
+    to_item=to_item,
+    kinds=("mcq", "open"),
+    mark=mark,
+    group="discipline",
+    breakdowns=("subject", "form", "n_images"),
+    stratum=("subject",),
+    tokens={"default": 1024, "lmms": 128},
+    images=tuple(f"image_{i}" for i in range(1, 8)),
+    sources={
+        "validation": (
+            Source("lmms-lab/MMMU", _SPLIT),
+            Source("lmms-lab-encoder/MMMU", _SPLIT),
+            Source("MMMU/MMMU", _SPLIT, tuple(SUBJECTS)),
+        )
+    },
+    expected={
+        "validation": {"items": 900, "form=multiple-choice": 847, "form=open": 53}
+        | {f"subject={subject}": 30 for subject in SUBJECTS}
+    },
+)

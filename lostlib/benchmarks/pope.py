@@ -14,18 +14,8 @@ from lostlib import stats
 from lostlib.benchmarks.hub import Source
 from lostlib.benchmarks.items import Item, known
 from lostlib.benchmarks.prompts import DEFAULT, SHORT, Style
+from lostlib.benchmarks.rules import Rules
 from lostlib.benchmarks.scoring import Mark, Scores, values
-
-KINDS = ("yesno",)
-GROUP = "category"
-STRATUM = ("category", "answer")
-IMAGES = ("image",)
-TOKENS = {"default": 128}
-SOURCES = {"test": (Source("lmms-lab/POPE"), Source("lmms-lab-encoder/POPE"))}
-EXPECTED = {
-    "test": {"items": 9000, "answer=yes": 4500, "answer=no": 4500}
-    | {f"category={name}": 3000 for name in ("adversarial", "popular", "random")}
-}
 
 
 def to_item(row: Mapping[str, Any], number: int = 0, style: Style = DEFAULT) -> Item:
@@ -57,7 +47,7 @@ def extra_scores(items: Sequence[Item], marks: Sequence[Mark]) -> Scores:
     unparsed = np.array([m.parsed is None for m in marks])
     hits, either = said & true, said.astype(int) + true
     scores: Scores = {}
-    categories = values(items, GROUP)
+    categories = values(items, "category")
     for end, chosen in {
         "": np.full(len(items), True),
         **{f"/{name}": mask for name, mask in categories.items()},
@@ -75,3 +65,21 @@ def extra_scores(items: Sequence[Item], marks: Sequence[Mark]) -> Scores:
         parts = [(2 * hits[chosen], either[chosen], clusters[chosen]) for chosen in categories.values()]
         scores["f1_mean3"] = stats.combined(parts, [1 / 3] * 3)
     return scores
+
+
+RULES = Rules(
+    label="pope",
+    task="hallucination",
+    to_item=to_item,
+    kinds=("yesno",),
+    group="category",
+    extra_scores=extra_scores,
+    stratum=("category", "answer"),
+    tokens={"default": 128},
+    images=("image",),
+    sources={"test": (Source("lmms-lab/POPE"), Source("lmms-lab-encoder/POPE"))},
+    expected={
+        "test": {"items": 9000, "answer=yes": 4500, "answer=no": 4500}
+        | {f"category={name}": 3000 for name in ("adversarial", "popular", "random")}
+    },
+)

@@ -13,10 +13,11 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from lostlib.text import nearest
+from lostlib.text import check
 
 PROFILES = ("default", "lmms", "vlmevalkit")
-FAMILIES = ("llava", "llava_next", "qwen2_5_vl")
+LLAVA = ("llava", "llava_next")
+FAMILIES = (*LLAVA, "qwen2_5_vl")
 SHORT = "Answer the question using a single word or phrase."
 LETTER = "Answer with the option's letter from the given choices directly."
 
@@ -30,7 +31,7 @@ class Style(NamedTuple):
     @property
     def kit_llava(self) -> bool:
         """Does VLMEvalKit use LLaVA's own prompts here?"""
-        return self.profile == "vlmevalkit" and (self.family or "").startswith("llava")
+        return self.profile == "vlmevalkit" and self.family in LLAVA
 
 
 DEFAULT = Style()
@@ -38,12 +39,9 @@ DEFAULT = Style()
 
 def style(profile: str, family: str | None) -> Style:
     """Checked: a profile or family we do not have is an error that names the nearest one."""
-    if profile not in PROFILES:
-        raise ValueError(
-            f"unknown prompt profile {profile!r}; there are {', '.join(PROFILES)}{nearest(profile, PROFILES)}"
-        )
-    if family is not None and family not in FAMILIES:
-        raise ValueError(f"unknown model family {family!r}; there are {', '.join(FAMILIES)}{nearest(family, FAMILIES)}")
+    check("prompt profile", profile, PROFILES)
+    if family is not None:
+        check("model family", family, FAMILIES)
     return Style(profile, family)
 
 

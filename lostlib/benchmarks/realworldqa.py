@@ -14,18 +14,9 @@ from lostlib.benchmarks.extractors.own import phrase
 from lostlib.benchmarks.hub import Source
 from lostlib.benchmarks.items import Item, known
 from lostlib.benchmarks.prompts import DEFAULT, Style, kit
+from lostlib.benchmarks.rules import Rules
 from lostlib.benchmarks.scoring import Mark
 
-KINDS = ("mcq", "number", "open")
-GROUP = "n_options"
-BREAKDOWNS = ("form",)
-STRATUM = ("n_options", "form")
-IMAGES = ("image",)
-TOKENS = {"default": 128, "lmms": 16}
-SOURCES = {
-    "test": (Source("xai-org/RealworldQA"), Source("lmms-lab/RealWorldQA"), Source("lmms-lab-encoder/RealWorldQA"))
-}
-EXPECTED = {"test": {"items": 765}}
 _OPTION = re.compile(r"^[ \t]*\(?([A-Z])[.:)][ \t]*(\S.*)$", re.MULTILINE)  # "A. left", "A: left", "A)left"
 _WISH = re.compile(r"\n?(Please answer directly with [^\n]*|Answer with the letter\.)$")  # here; in the mini world
 
@@ -76,3 +67,21 @@ def mark(item: Item, answer: str, extractor: str | None = None) -> Mark:
         return Mark(parsed, parsed == item.answer)
     said = answer.lower().strip().rstrip(".")
     return Mark(said or None, said in item.aliases)
+
+
+RULES = Rules(
+    label="realworldqa",
+    task="vision-centric",
+    to_item=to_item,
+    kinds=("mcq", "number", "open"),
+    mark=mark,
+    group="n_options",
+    breakdowns=("form",),
+    stratum=("n_options", "form"),
+    tokens={"default": 128, "lmms": 16},
+    images=("image",),
+    sources={
+        "test": tuple(map(Source, ("xai-org/RealworldQA", "lmms-lab/RealWorldQA", "lmms-lab-encoder/RealWorldQA")))
+    },
+    expected={"test": {"items": 765}},
+)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from lostlib import stats
 from lostlib.benchmarks.extractors import EXTRACTORS, KINDS
 from lostlib.benchmarks.items import Item
-from lostlib.text import nearest
+from lostlib.text import check
 
 
 class Mark(NamedTuple):
@@ -34,10 +34,7 @@ def mark(item: Item, answer: str, extractor: str | None = None) -> Mark:
 
 def check_extractor(extractor: str, items: Sequence[Item]) -> None:
     """Refuse an extractor we do not have, or that is for no item here."""
-    if extractor not in EXTRACTORS:
-        raise ValueError(
-            f"unknown extractor {extractor!r}; there are {', '.join(EXTRACTORS)}{nearest(extractor, EXTRACTORS)}"
-        )
+    check("extractor", extractor, EXTRACTORS)
     kinds = sorted({item.kind for item in items})
     fitting = [name for kind in kinds for name in KINDS[kind]]
     if items and extractor not in fitting:

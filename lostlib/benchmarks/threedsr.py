@@ -16,28 +16,9 @@ from lostlib import stats
 from lostlib.benchmarks.hub import Linked, Source
 from lostlib.benchmarks.items import Item, known
 from lostlib.benchmarks.prompts import DEFAULT, Style, direct, kit, select
+from lostlib.benchmarks.rules import Rules
 from lostlib.benchmarks.scoring import Mark, Scores, all_right, values
 
-KINDS = ("mcq",)
-GROUP = "group"
-BREAKDOWNS = ("category",)
-STRATUM = ("category",)
-UNIT = "base"
-IMAGES = ("image",)
-TOKENS = {"default": 128, "lmms": 4096}
-_REVISION = "5c90e422b68d0484d50a3ff06b3096ea7d288026"
-SOURCES = {
-    "circular": (
-        Source("oscarqjh/3DSRBench_lmmseval", configs=("3dsr_circular",)),
-        Source("ccvl/3DSRBench", revision=_REVISION, file="3dsrbench_v1_vlmevalkit_circular.tsv"),
-    ),
-    "flip": (
-        Source("oscarqjh/3DSRBench_lmmseval", configs=("3dsr",)),
-        Source("ccvl/3DSRBench", revision=_REVISION, file="3dsrbench_v1_vlmevalkit.tsv"),
-        Source("ccvl/3DSRBench", configs=("benchmark",), revision=_REVISION),  # images by address
-    ),
-}
-EXPECTED = {"circular": {"items": 11686, "distinct category": 12}, "flip": {"items": 5157, "distinct category": 12}}
 GROUPS = ("height", "location", "orientation", "multi_object")  # a category is named after its group
 _QID = re.compile(r"(?P<base>.{8})(?P<flip>-flip)?(?P<turn>-\d)?")
 
@@ -89,11 +70,39 @@ def extra_scores(items: Sequence[Item], marks: Sequence[Mark]) -> Scores:
         keys["circ_eval"] = [part["base"] + (part["flip"] or "") for part in known]
         keys["flip_circ_eval"] = [part["base"] for part in known]
     chosen = {"": np.full(len(items), True)}
-    for name in (GROUP, *BREAKDOWNS):
-        chosen |= {(f"/{v}" if name == GROUP else f"/{name}={v}"): mask for v, mask in values(items, name).items()}
+    for name, start in {"group": "/", "category": "/category="}.items():
+        chosen |= {f"{start}{value}": mask for value, mask in values(items, name).items()}
     clusters = [item.cluster for item in items]
     return {
         name + end: stats.mean(*all_right(right, key, clusters, mask))
         for name, key in keys.items()
         for end, mask in chosen.items()
     }
+
+
+_REVISION = "5c90e422b68d0484d50a3ff06b3096ea7d288026"
+RULES = Rules(
+    label="3dsrbench",
+    task="vision-centric",
+    to_item=to_item,
+    kinds=("mcq",),
+    group="group",
+    breakdowns=("category",),
+    extra_scores=extra_scores,
+    stratum=("category",),
+    unit="base",
+    tokens={"default": 128, "lmms": 4096},
+    images=("image",),
+    sources={
+        "circular": (
+            Source("oscarqjh/3DSRBench_lmmseval", configs=("3dsr_circular",)),
+            Source("ccvl/3DSRBench", revision=_REVISION, file="3dsrbench_v1_vlmevalkit_circular.tsv"),
+        ),
+        "flip": (
+            Source("oscarqjh/3DSRBench_lmmseval", configs=("3dsr",)),
+            Source("ccvl/3DSRBench", revision=_REVISION, file="3dsrbench_v1_vlmevalkit.tsv"),
+            Source("ccvl/3DSRBench", configs=("benchmark",), revision=_REVISION),  # images by address
+        ),
+    },
+    expected={"circular": {"items": 11686, "distinct category": 12}, "flip": {"items": 5157, "distinct category": 12}},
+)

@@ -14,24 +14,10 @@ import numpy as np
 from lostlib import stats
 from lostlib.benchmarks.hub import Source
 from lostlib.benchmarks.items import Item, known
-from lostlib.benchmarks.prompts import (
-    DEFAULT,
-    LETTER,
-    Style,
-    direct,
-    kit,
-    select,
-)
+from lostlib.benchmarks.prompts import DEFAULT, LETTER, Style, direct, kit, select
+from lostlib.benchmarks.rules import Rules
 from lostlib.benchmarks.scoring import Mark, Scores, values
 
-KINDS = ("mcq",)
-GROUP = "group"
-BREAKDOWNS = ("category",)
-STRATUM = ("category",)
-IMAGES = ("image",)
-TOKENS = {"default": 128}
-SOURCES = {"dev": (Source("suyc21/VMCBench", ("dev",)),)}
-EXPECTED = {"dev": {"items": 1000, "distinct category": 20}}
 GROUPS = {
     "general": ("SEEDBench", "MMStar", "A-OKVQA", "VizWiz", "MMVet", "VQAv2", "OKVQA"),
     "reason": ("MMMU", "MathVista", "ScienceQA", "RealWorldQA", "GQA", "MathVision"),
@@ -79,3 +65,18 @@ def extra_scores(items: Sequence[Item], marks: Sequence[Mark]) -> Scores:
             parts = [(right[mask], mask[mask], clusters[mask]) for mask in held]
             scores[f"macro/{group}"] = stats.combined(parts, [1 / len(held)] * len(held))
     return scores
+
+
+RULES = Rules(
+    label="vmcbench",
+    to_item=to_item,
+    kinds=("mcq",),
+    group="group",
+    breakdowns=("category",),
+    extra_scores=extra_scores,
+    stratum=("category",),
+    tokens={"default": 128},
+    images=("image",),
+    sources={"dev": (Source("suyc21/VMCBench", ("dev",)),)},
+    expected={"dev": {"items": 1000, "distinct category": 20}},
+)

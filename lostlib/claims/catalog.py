@@ -138,3 +138,16 @@ CLAIMS: dict[str, Claim] = {
         "ch-sinks",
     ),
 }
+
+# claim -> benchmark -> for each estimate the keys of the published figures after and before, which are in percent
+CHANGES: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
+    "C7": {"pope": (("pope_sap", "pope_vanilla"),), "realworldqa": (("realworldqa_sap", "realworldqa_vanilla"),)},
+    "C11": {
+        "pope": (
+            ("mask_pope_sinks", "mask_pope_original"),
+            ("mask_pope_random", "mask_pope_original"),
+            ("mask_pope_random", "mask_pope_sinks"),
+        )
+    },
+    "C12": {"pope": (("pope_acc_llava15_7b_var", "pope_acc_llava15_7b_base"),)},
+}

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from lostlib import stats
-from lostlib.claims.catalog import figure
+from lostlib.benchmarks import Choice
+from lostlib.claims.catalog import CHANGES, figure
 from lostlib.claims.verdicts import (
     HOLDS,
     NOT,
@@ -101,9 +102,7 @@ def noise_is_harmless(before: pd.DataFrame, runs: Sequence[pd.DataFrame], chance
         return _verdict("C7", UNMEASURABLE, (), problem, benchmark)
     if not runs:
         return not_run("C7", benchmark=benchmark)
-    name = benchmark.removeprefix("mini-")
-    known = name in ("pope", "realworldqa")  # the two whose figures before and after are known
-    found = change(benchmark, runs, before, figure(f"{name}_sap", f"{name}_vanilla", 100) if known else None)
+    found = change(benchmark, runs, before, _printed("C7", benchmark)[0])
     status = _harm(found.value)
     return _verdict("C7", status, (found,), _LOSS[status], benchmark)
 
@@ -120,8 +119,9 @@ def majority(cells: Sequence[Verdict]) -> Verdict:
 
 
 def text_is_needed(before: pd.DataFrame, text: pd.DataFrame, visual: Sequence[pd.DataFrame], benchmark: str) -> Verdict:
-    """C9, from answers to sums (group `arithmetic`): untouched, gaussian weights on text keys, and on visual keys."""
-    before, text, *visual = (rows[rows["group"] == "arithmetic"] for rows in (before, text, *visual))
+    """C9, from answers to the benchmark's sums: untouched, gaussian weights on text keys, and on visual keys."""
+    sums = Choice.parse(benchmark).rules.sums
+    before, text, *visual = (rows[rows["group"] == sums] for rows in (before, text, *visual))
     if problem := "no sums among its questions" if before.empty else at_chance(before, 0.0):
         return _verdict("C9", UNMEASURABLE, (), problem, benchmark)
     cost = change("sums, noise on text keys", [text], before, expected=-1)
@@ -165,11 +165,7 @@ def sinks_are_idle(
     """C11 on one benchmark: the untouched model, sinks cut, and as many random visual tokens cut (one run a seed)."""
     if problem := at_chance(before, chance):
         return _verdict("C11", UNMEASURABLE, (), problem, benchmark)
-    pairs = (("sinks", "original"), ("random", "original"), ("random", "sinks"))
-    printed = [
-        figure(f"mask_pope_{one}", f"mask_pope_{other}", 100) if benchmark.endswith("pope") else None
-        for one, other in pairs
-    ]
+    printed = _printed("C11", benchmark)
     sinks = replace(change(f"{benchmark}, sinks cut", [cut], before, printed[0], expected=-1), p=math.nan)
     random = change(f"{benchmark}, random cut", others, before, printed[1], expected=-1)
     more = change(f"{benchmark}, random minus sinks", others, cut, printed[2], expected=-1)
@@ -183,8 +179,7 @@ def var_helps(before: pd.DataFrame, after: pd.DataFrame, chance: float, benchmar
     """C12 on one benchmark: the untouched model, and VAR at `rho_for` this benchmark."""
     if problem := at_chance(before, chance):
         return _verdict("C12", UNMEASURABLE, (), problem, benchmark)
-    keys = ("pope_acc_llava15_7b_var", "pope_acc_llava15_7b_base", 100)
-    found = change(benchmark, [after], before, figure(*keys) if benchmark.endswith("pope") else None)
+    found = change(benchmark, [after], before, _printed("C12", benchmark)[0])
     return _verdict("C12", _by_side(found.value), (found,), benchmark=benchmark)
 
 
@@ -199,16 +194,17 @@ def rho_for(benchmark: str) -> float:
     >>> rho_for("mini-pope"), rho_for("realworldqa"), rho_for("mmmu")
     (0.5, 0.9, 0.8)
     """
-    kinds = {
-        "pope": "hallucination",
-        "hallusion": "hallucination",
-        "realworldqa": "vision-centric",
-        "3dsr": "vision-centric",
-    }
-    return RHO[next((kind for part, kind in kinds.items() if part in benchmark), "general")]
+    return RHO[Choice.parse(benchmark).rules.task]
 
 
 # --- what the rules share ---------------------------------------------------------------------------------------------
+
+
+def _printed(claim: str, benchmark: str) -> list[float | None]:
+    """The published changes of a claim's estimates; None of each where the paper prints nothing on this benchmark."""
+    known = CHANGES[claim]
+    pairs = known.get(Choice.parse(benchmark).rules.label)
+    return [figure(*pair, 100) for pair in pairs] if pairs else [None for _ in next(iter(known.values()))]
 
 
 def at_chance(before: pd.DataFrame, chance: float) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from lostlib import benchmarks, claims, paths, stats, tables
+from lostlib.benchmarks import Choice
 from lostlib.catalog import canonical
 from lostlib.checkpoints import CARDS, ModelChoice
 from lostlib.claims import Part, Verdict, not_run
@@ -69,7 +70,7 @@ class Shelf:
     def benchmarks(self, experiment: str, model: str) -> list[str]:
         """Benchmarks on which a model was measured, in their usual order; see `_plain`."""
         found = {key.benchmark for _, key in self.held.values() if (key.experiment, key.model) == (experiment, model)}
-        return sorted(_plain(found), key=lambda name: (list(benchmarks.RULES).index(name.partition(":")[0]), name))
+        return sorted(_plain(found), key=lambda name: (list(benchmarks.RULES).index(Choice.parse(name).name), name))
 
     def get(
         self,
@@ -166,17 +167,17 @@ def _sums(shelf: Shelf, model: str) -> Iterator[Verdict]:
         text, visual = (
             shelf.seeds(model, benchmark, NOISE.format(keys=keys, weights="gaussian")) for keys in ("text", "visual")
         )
-        if benchmark.endswith("mathvista") and text and visual:
+        if Choice.parse(benchmark).rules.sums and text and visual:
             yield claims.text_is_needed(before, text[0], visual, benchmark).of(model, benchmark)
 
 
 def _sinks(shelf: Shelf, model: str) -> Iterator[Verdict]:
     """C10, and where the model has visual sinks C11 and C12."""
-    planted, some = bool(getattr(CARDS.get(model), "planted_in", None)), None
+    card, some = ModelChoice.parse(model).card, None
     for benchmark in shelf.benchmarks("sinks", model):
         tokens = shelf.get("sinks", model, benchmark, tau=TAU)
         if tokens is not None:
-            yield claims.sinks_exist(tokens, planted).of(model, benchmark)
+            yield claims.sinks_exist(tokens, planted=bool(card and card.planted_in)).of(model, benchmark)
             some = bool(some) or bool(tokens.loc[tokens["kind"] == "visual", "sink"].any())
     if some is None:
         return

@@ -144,7 +144,7 @@ def _table(benchmark: Benchmark, said: pd.DataFrame) -> pd.DataFrame:
         {
             "item": [item.uid for item in items],
             "cluster": [item.cluster for item in items],
-            "group": [item.meta[benchmark.rules.GROUP] for item in items],
+            "group": [item.meta[benchmark.rules.group] for item in items],
             "gold": [item.answer for item in items],
             "raw": said["raw"].astype("str"),
             "parsed": pd.Series([mark.parsed for mark in marks], dtype="str"),

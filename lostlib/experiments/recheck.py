@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from lostlib import tables
-from lostlib.benchmarks import VERSIONS, Benchmark, Choice
+from lostlib.benchmarks import Benchmark, Choice
 from lostlib.checkpoints import ModelChoice
 from lostlib.experiments import measure
 from lostlib.models import keyed_random
@@ -50,7 +50,7 @@ def check_table(path: Path, sample: int | None) -> Verdict:
     if (weights := ModelChoice.parse(key.model).weights) != key.weights:
         return Verdict(False, f"measured with weights {key.weights}, {key.model} now has {weights}")
     choice = Choice.parse(key.benchmark)
-    if (version := VERSIONS[choice.name]) != key.version:
+    if (version := choice.rules.version) != key.version:
         return Verdict(False, f"of version {key.version} of {choice.name}, which now is at version {version}")
     if (count := shipped.frame["item"].nunique()) != key.n:
         return Verdict(False, f"holds {count} items, its key says {key.n}")

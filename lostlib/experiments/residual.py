@@ -25,7 +25,7 @@ from lostlib.models import Batch, LostModel, keyed_random
 from lostlib.models.attention import Run
 from lostlib.models.stream import LayerStream, seen, watch
 from lostlib.sinks import Detector, sink_dimensions, threshold
-from lostlib.text import nearest
+from lostlib.text import check, nearest
 
 CONTROLS = ("noise_delta", "noise_qkv", "no_rope")
 SCOPES = ("layer", "model")
@@ -174,10 +174,8 @@ def _true_updates(stream: LayerStream) -> dict[tuple[str, str], Update]:
 
 
 def _control(text: str) -> Control:
-    name = text.split(":")[0]
-    if name not in CONTROLS:
-        raise ValueError(f"unknown control {text!r}; there are {', '.join(CONTROLS)}{nearest(name, CONTROLS)}")
     chosen = Intervention.parse(text)
+    check("control", chosen.name, CONTROLS)
     if isinstance(chosen, NoiseDelta):
         return lambda *call: _noise_update(chosen, *call)
     return _qkv_update if isinstance(chosen, NoiseQKV) else _rope_update

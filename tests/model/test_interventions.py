@@ -101,7 +101,7 @@ def test_canonical_forms() -> None:
         ("sap:mass=all", r"keep, share or a number"),
         ("sap:weights=zero,mass=share", "fixes the mass itself"),
         ("sap:layers=3-1", "no list of numbers"),
-        ("sap:keys=visual,keys=text", "one \\(new\\) key=value"),
+        ("sap:keys=visual,keys=text", "keys is given twice, as visual and text"),
         ("knockout:keys=sink", "did you mean 'sinks'"),
         ("knockout:tau=130%", "share of a token's energy"),
         ("var:p=1.5", r"\[0, 1\]"),

@@ -199,8 +199,10 @@ def by_uid(benchmark: Benchmark) -> dict[str, Any]:
 def test_every_row_becomes_an_item(load: Any, name: str) -> None:
     made = load(name)
     assert len(made.items) == len(ROWS[name]()) == len(made.rows)
-    assert set(made.rules.KINDS) >= {item.kind for item in made.items}
+    assert set(made.rules.kinds) >= {item.kind for item in made.items}
+    assert set(made.rules.breakdowns) <= {name for item in made.items for name in item.meta}
     for item in made.items:
+        assert {made.rules.group, *made.rules.stratum, made.rules.unit or "answer"} <= {*item.meta, "answer"}
         assert len(item.images) >= 1
         assert all(image.mode == "RGB" and image.size == (8, 6) for image in item.images)
         assert item.options is None or item.answer in item.options
@@ -208,7 +210,7 @@ def test_every_row_becomes_an_item(load: Any, name: str) -> None:
     assert score["accuracy"].value == 0
     assert score["n"] == len(made.items)
     assert made.dataset.num_rows == len(made.items)
-    assert made.dataset[0][made.rules.IMAGES[0]].size == (8, 6)
+    assert made.dataset[0][made.rules.images[0]].size == (8, 6)
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -288,8 +290,12 @@ def test_mistakes(folder: Any) -> None:
         lostlib.load_benchmark("3dsrbench", variant="circle")
     with pytest.raises(ValueError, match="'main' was asked for, but rows come from the local copy"):
         lostlib.load_benchmark("pope:revision=main", folder=folder("pope"))
-    with pytest.raises(ValueError, match="mini-pope takes no folder or revision"):
-        lostlib.load_benchmark("mini-pope", folder="x", revision="y")
+    with pytest.raises(ValueError, match="mini-pope is generated here, so it takes no folder or partial"):
+        lostlib.load_benchmark("mini-pope", folder="x", partial=True)
+    with pytest.raises(ValueError, match="mini-pope is generated here, so it takes no revision"):
+        lostlib.load_benchmark("mini-pope", revision="y")
+    with pytest.raises(ValueError, match="prompt is given twice, as lmms and vlmevalkit"):
+        lostlib.load_benchmark("pope:prompt=lmms", prompt="vlmevalkit")
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -235,7 +235,7 @@ def test_mathvista_asks_sums_counts_and_bars_in_turn() -> None:
 def test_other_prompts_change_the_words_alone(name: str, profile: str) -> None:
     plain = lostlib.load_benchmark(name, n=6)
     made = lostlib.load_benchmark(f"{name}:prompt={profile}", n=6, family="llava")
-    assert made.version == f"{benchmarks.VERSIONS[name]}+{profile}+llava"
+    assert made.version == f"{benchmarks.RULES[name].version}+{profile}+llava"
     for item, other in zip(plain.items, made.items, strict=True):
         assert replace(other, prompt="", images=()) == replace(item, prompt="", images=())
 
