@@ -86,8 +86,9 @@ def benchmarks_() -> None:
 def _of_variant(rules: benchmarks.Rules, variant: str) -> str:
     if rules.rows:
         items = benchmarks.load_benchmark(rules.name, n=50, variant=variant).items
-        kinds = "+".join(dict.fromkeys(item.kind for item in items))
-        return f"{'any':>7}  {kinds:<21}  generated, {benchmarks.SIZE} by default"
+        kinds = "+".join(dict.fromkeys(item.kind for item in items)) if rules.mini else "none: texts to read"
+        count, where = ("any", f"generated, {benchmarks.SIZE} by default") if rules.mini else (300, "written here")
+        return f"{count:>7}  {kinds:<21}  {where}"
     sources = rules.sources[variant]
     where, splits = " or ".join(dict.fromkeys(source.id for source in sources)), "+".join(sources[0].splits)
     return f"{rules.expected[variant]['items']:>7}  {'+'.join(rules.kinds):<21}  {where}, {splits}"

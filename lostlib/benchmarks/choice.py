@@ -30,7 +30,7 @@ class Choice(NamedTuple):
         choice = cls(name, **given)
         prompts.style(choice.prompt, None)
         if choice.rules.rows and choice.revision:
-            raise ValueError(f"{text}: {name} is generated here, so it takes no revision")
+            raise ValueError(f"{text}: {name} is made here, so it takes no revision")
         if choice.named_variant not in (known := choice.rules.variants):
             there = f"there are {', '.join(known)}" if len(known) > 1 else "there is only one"
             raise ValueError(f"{name} has no variant {choice.variant!r}; {there}{nearest(choice.variant, known)}")

@@ -39,8 +39,9 @@ def load_benchmark(
     ----------
     name : str
         One of the hub: ``"pope"``, ``"3dsrbench"``, ``"realworldqa"``, ``"mmmu"``, ``"vmcbench"``, ``"mathvista"``,
-        ``"hallusionbench"``, or its namesake in the mini world, ``"mini-pope"`` and so on. Also with prompt, variant
-        and, those of the hub, revision in one text, ``"pope:prompt=lmms"``: so chapters and tables name them.
+        ``"hallusionbench"``, or its namesake in the mini world, ``"mini-pope"`` and so on; or ``"texts"``, for
+        language models. Also with prompt, variant and, those of the hub, revision in one text, ``"pope:prompt=lmms"``:
+        so chapters and tables name them.
     n : int, optional
         Items: 1000 of a mini benchmark and all of another by default. The first k items are the same for every n >= k;
         of a hub benchmark they are a stratified sample, and no more than there are.
@@ -79,10 +80,11 @@ def load_benchmark(
     if not rules.rows:
         return _from_hub(choice, n, seed, style, folder, partial)
     if wrong := [key for key, value in {"folder": folder, "partial": partial}.items() if value]:
-        raise ValueError(f"{choice.name} is generated here, so it takes no {' or '.join(wrong)}")
+        raise ValueError(f"{choice.name} is made here, so it takes no {' or '.join(wrong)}")
     rows = list(islice(rules.rows[choice.named_variant](seed), n or SIZE))
     items = tuple(rules.to_item(row, style=style) for row in rows)
-    return Benchmark(choice.name, _version(choice, style), seed, rows, items, rules, style=style)
+    origin = "mini world" if rules.mini else "written for this book"
+    return Benchmark(choice.name, _version(choice, style), seed, rows, items, rules, origin, style)
 
 
 def _version(choice: Choice, style: prompts.Style) -> str:

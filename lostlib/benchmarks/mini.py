@@ -240,7 +240,7 @@ def hallusionbench_rows(seed: int) -> Iterator[Row]:
 
 def _namesake(rules: Rules, version: str = "1", **rows: Callable[[int], Iterator[Row]]) -> Rules:
     """A benchmark's rules with rows of the mini world, where every answer is short."""
-    return replace(rules, version=version, tokens={"default": 8}, sources={}, expected={}, rows=rows)
+    return replace(rules, version=version, tokens={"default": 8}, sources={}, expected={}, rows=rows, mini=True)
 
 
 RULES = (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lostlib.benchmarks import hallusionbench, mathvista, mini, mmmu, pope, realworldqa, threedsr, vmcbench
+from lostlib.benchmarks import hallusionbench, mathvista, mini, mmmu, pope, realworldqa, texts, threedsr, vmcbench
 
 _MODULES = (pope, threedsr, realworldqa, mmmu, vmcbench, mathvista, hallusionbench)
 HUB = {module.RULES.name: module.RULES for module in _MODULES}
 NAMESAKES = {rules.name: rules for rules in mini.RULES}
-RULES = NAMESAKES | HUB
+RULES = NAMESAKES | HUB | {texts.RULES.name: texts.RULES}

@@ -38,7 +38,8 @@ class Rules:
     images        columns that hold pictures
     sources       of the hub: variant -> data sets in the order they are tried; the first variant is meant by default
     expected      of the hub: variant -> counts that complete data have, see `hub.tally`
-    rows          of the mini world: variant -> endless rows of a seed
+    rows          made here, if not of the hub: variant -> rows of a seed, of the mini world without end
+    mini          are they of the mini world
     """
 
     label: str
@@ -55,15 +56,16 @@ class Rules:
     stratum: tuple[str, ...]
     unit: str | None = None
     tokens: Mapping[str, int]
-    images: tuple[str, ...]
+    images: tuple[str, ...] = ()
     sources: Mapping[str, tuple[Source, ...]] = field(default_factory=dict)
     expected: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     rows: Mapping[str, Callable[[int], Iterator[Row]]] = field(default_factory=dict)
+    mini: bool = False
 
     @property
     def name(self) -> str:
         """The label; a benchmark of the mini world has "mini-" before it."""
-        return f"mini-{self.label}" if self.rows else self.label
+        return f"mini-{self.label}" if self.mini else self.label
 
     @property
     def variants(self) -> tuple[str, ...]:

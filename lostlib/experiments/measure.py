@@ -144,6 +144,8 @@ def _checked(
         if isinstance(changes, Intervention):
             changes.check(shape)
     items = load_items(str(loaded), asked, n)
+    if experiment == "answers" and not all(item.chat for item in items.items):
+        raise ValueError(f"{items.name} holds texts and asks nothing, so there are no answers; measure losses")
     if not shape.sees and any(len(item.images) for item in items.items):
         raise ValueError(f"{items.name} shows pictures, and {shape.name} is a language model that sees none")
     _loaded(str(loaded), device)  # of a hub model the commit is known from here on
