@@ -19,6 +19,11 @@ PUBLISHED = DATA / "paper"
 CHANCE = DATA / "chance.json"
 
 
+def given(text: str | Path) -> Path:
+    """A path as a user gives it: `~` is the user's home, also where no shell has said so."""
+    return Path(text).expanduser()
+
+
 def weights_hash(folder: Path) -> str:
     """The first 16 hex digits of SHA-256 over a folder's safetensors files, in name order; "unknown" without any."""
     states = tuple(

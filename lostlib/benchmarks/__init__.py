@@ -13,7 +13,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,7 +34,7 @@ from lostlib.benchmarks import (
     threedsr,
     vmcbench,
 )
-from lostlib.benchmarks.items import Item, Pictures
+from lostlib.benchmarks.items import Item
 from lostlib.benchmarks.scoring import Judge, Mark
 from lostlib.text import nearest, slug
 
@@ -311,8 +311,8 @@ def load_benchmark(
     rules, style = RULES[name], prompts.style(prompt, family)
     if name in HUB:
         copies = os.environ.get("LOST_DATA")
-        if folder is None and copies and (Path(copies) / name).is_dir():
-            folder = Path(copies) / name
+        if folder is None and copies and (paths.given(copies) / name).is_dir():
+            folder = paths.given(copies) / name
         return _from_hub(name, n, seed, style, str(variant), folder, revision, partial)
     given = {"folder": folder, "revision": revision, "partial": partial}
     if wrong := [key for key, value in given.items() if value]:
@@ -333,7 +333,7 @@ def _from_hub(
     revision: str | None, partial: bool,
 ) -> Benchmark:  # fmt: skip
     rules = HUB[name]
-    place = None if folder is None else Path(folder)
+    place = None if folder is None else paths.given(folder)
     rows, origin = hub.read(rules.SOURCES[variant], rules.IMAGES, place, revision)
     items = [_item(rules, row, number, style) for number, row in enumerate(rows)]
     if items and all(item.fault for item in items):
@@ -356,8 +356,7 @@ def _item(rules: ModuleType, row: hub.Row, number: int, style: prompts.Style) ->
     try:
         if row["question"] is None:
             raise ValueError("it asks nothing")
-        item = rules.to_item(row, number, style)
+        return rules.to_item(row, number, style)
     except Exception as error:  # whatever is missing in it
         uid, fault = f"row/{number}", f"row {number} is no question of this benchmark ({type(error).__name__}: {error})"
         return Item(uid, (), "", "", rules.KINDS[0], cluster=uid, meta=defaultdict(str), fault=fault)
-    return replace(item, images=Pictures(item.images))

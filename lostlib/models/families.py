@@ -71,11 +71,11 @@ class Qwen2_5_VLProcessor(processing_qwen2_5_vl.Qwen2_5_VLProcessor):
         super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
 
 
-def load_processor(source: str | Path, family: Family, revision: str | None = None) -> Any:
-    """The processor of a folder or hub id; without torchvision, one that takes images only."""
+def load_processor(source: str | Path, family: Family, revision: str | None = None, offline: bool = False) -> Any:
+    """The processor of a folder or hub id (`offline`: if it was fetched); without torchvision, for images only."""
     images_only = family.videos and find_spec("torchvision") is None
     kind: Any = Qwen2_5_VLProcessor if images_only else AutoProcessor
-    return kind.from_pretrained(source, revision=revision, trust_remote_code=False)
+    return kind.from_pretrained(source, revision=revision, trust_remote_code=False, local_files_only=offline)
 
 
 def limit_pixels(processor: Any, least: int | None, most: int | None) -> None:
