@@ -8,10 +8,12 @@ what was measured.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote, unquote
 
 from lostlib import paths
 from lostlib.text import joined, nearest, parse, write
@@ -30,7 +32,6 @@ class Card:
     layers, heads, kv_heads, hidden, mlp, vocab    of the language model
     parameters     all of them, vision tower included
     visual_tokens  per image
-    prompt         form of the turns; what is really sent is up to the checkpoint's own chat template
     unconfirmed    names of the figures above that were not found in a source: check before quoting them
     revision       commit on the hub to load; None: the newest
     dtype          what `load_model` computes in unless told otherwise
@@ -48,7 +49,6 @@ class Card:
     vocab: int
     parameters: int
     visual_tokens: str
-    prompt: str
     unconfirmed: tuple[str, ...] = ()
     revision: str | None = None
     dtype: str = "bfloat16"
@@ -67,42 +67,41 @@ class Card:
 ALL = ("layers", "heads", "kv_heads", "hidden", "mlp", "vocab", "parameters")
 NEXT, QWEN = "llava_next", "qwen2_5_vl"
 DYNAMIC = (QWEN,)  # families that see a picture at its own size, within limits in pixels
-CHAT, SYSTEM = "USER: … ASSISTANT:", "system line, USER: … ASSISTANT:"
 _QWEN_ROWS = (
-    Card("Qwen/Qwen2.5-VL-3B-Instruct", QWEN, 36, 16, 2, 2048, 11008, 151936, 3_754_622_976, "4-16384", "ChatML"),
-    Card("Qwen/Qwen2.5-VL-7B-Instruct", QWEN, 28, 28, 4, 3584, 18944, 152064, 8_292_166_656, "4-16384", "ChatML"),
-    Card("Qwen/Qwen2.5-VL-32B-Instruct", QWEN, 64, 40, 8, 5120, 27648, 152064, 33_452_718_336, "4-16384", "ChatML",
+    Card("Qwen/Qwen2.5-VL-3B-Instruct", QWEN, 36, 16, 2, 2048, 11008, 151936, 3_754_622_976, "4-16384"),
+    Card("Qwen/Qwen2.5-VL-7B-Instruct", QWEN, 28, 28, 4, 3584, 18944, 152064, 8_292_166_656, "4-16384"),
+    Card("Qwen/Qwen2.5-VL-32B-Instruct", QWEN, 64, 40, 8, 5120, 27648, 152064, 33_452_718_336, "4-16384",
          unconfirmed=ALL[4:]),
-    Card("Qwen/Qwen2.5-VL-72B-Instruct", QWEN, 80, 64, 8, 8192, 29696, 152064, 73_662_435_584, "4-16384", "ChatML",
+    Card("Qwen/Qwen2.5-VL-72B-Instruct", QWEN, 80, 64, 8, 8192, 29696, 152064, 73_662_435_584, "4-16384",
          unconfirmed=ALL[4:]),
 )  # fmt: skip
 _ROWS = (  # layers, heads, kv heads, hidden, mlp, vocab, parameters
-    Card("mini-llava-1.5", "llava", 6, 4, 4, 128, 384, 111, 2_036_096, "64", CHAT, dtype="float32"),
-    Card("mini-llava-1.5-xs", "llava", 6, 4, 4, 64, 192, 111, 526_528, "64", CHAT, dtype="float32"),
-    Card("mini-llava-1.5-xs-s1", "llava", 6, 4, 4, 64, 192, 111, 526_528, "64", CHAT, dtype="float32"),
-    Card("mini-llava-1.5-xs-s2", "llava", 6, 4, 4, 64, 192, 111, 526_528, "64", CHAT, dtype="float32"),
-    Card("mini-llava-1.5-sinks", "llava", 6, 4, 4, 128, 384, 111, 2_036_096, "64", CHAT, dtype="float32",
+    Card("mini-llava-1.5", "llava", 6, 4, 4, 128, 384, 111, 2_036_096, "64", dtype="float32"),
+    Card("mini-llava-1.5-xs", "llava", 6, 4, 4, 64, 192, 111, 526_528, "64", dtype="float32"),
+    Card("mini-llava-1.5-xs-s1", "llava", 6, 4, 4, 64, 192, 111, 526_528, "64", dtype="float32"),
+    Card("mini-llava-1.5-xs-s2", "llava", 6, 4, 4, 64, 192, 111, 526_528, "64", dtype="float32"),
+    Card("mini-llava-1.5-sinks", "llava", 6, 4, 4, 128, 384, 111, 2_036_096, "64", dtype="float32",
          planted_in="mini-llava-1.5"),
-    Card("mini-llava-1.5-wide", "llava", 6, 4, 4, 128, 384, 174, 2_052_224, "64", CHAT, dtype="float32"),
-    Card("mini-llava-1.5-local", "llava", 6, 4, 4, 128, 384, 111, 2_036_096, "64", CHAT, dtype="float32"),
-    Card("mini-llava-1.5-broadcast", "llava", 6, 4, 4, 128, 384, 111, 2_036_096, "64", CHAT, dtype="float32"),
-    Card("mini-llava-next", NEXT, 6, 4, 2, 128, 384, 111, 1_931_776, "88", CHAT, dtype="float32"),
-    Card("mini-qwen2.5-vl", QWEN, 6, 4, 2, 128, 384, 116, 1_508_928, "64-256", "ChatML", dtype="float32"),
-    Card("llava-hf/llava-1.5-7b-hf", "llava", 32, 32, 32, 4096, 11008, 32064, 7_063_427_072, "576", CHAT),
-    Card("llava-hf/llava-1.5-13b-hf", "llava", 40, 40, 40, 5120, 13824, 32064, 13_351_494_656, "576", CHAT),
-    Card("llava-hf/llava-v1.6-vicuna-7b-hf", NEXT, 32, 32, 32, 4096, 11008, 32064, 7_063_431_168, "≤ 2928", SYSTEM),
-    Card("llava-hf/llava-v1.6-vicuna-13b-hf", NEXT, 40, 40, 40, 5120, 13824, 32064, 13_351_499_776, "≤ 2928", SYSTEM),
-    Card("llava-hf/llava-v1.6-mistral-7b-hf", NEXT, 32, 32, 8, 4096, 14336, 32064, 7_566_747_648, "≤ 2928", "[INST]"),
-    Card("llava-hf/llava-v1.6-34b-hf", NEXT, 60, 56, 8, 7168, 20480, 64064, 34_752_083_968, "≤ 2928", "ChatML",
+    Card("mini-llava-1.5-wide", "llava", 6, 4, 4, 128, 384, 174, 2_052_224, "64", dtype="float32"),
+    Card("mini-llava-1.5-local", "llava", 6, 4, 4, 128, 384, 111, 2_036_096, "64", dtype="float32"),
+    Card("mini-llava-1.5-broadcast", "llava", 6, 4, 4, 128, 384, 111, 2_036_096, "64", dtype="float32"),
+    Card("mini-llava-next", NEXT, 6, 4, 2, 128, 384, 111, 1_931_776, "88", dtype="float32"),
+    Card("mini-qwen2.5-vl", QWEN, 6, 4, 2, 128, 384, 116, 1_508_928, "64-256", dtype="float32"),
+    Card("llava-hf/llava-1.5-7b-hf", "llava", 32, 32, 32, 4096, 11008, 32064, 7_063_427_072, "576"),
+    Card("llava-hf/llava-1.5-13b-hf", "llava", 40, 40, 40, 5120, 13824, 32064, 13_351_494_656, "576"),
+    Card("llava-hf/llava-v1.6-vicuna-7b-hf", NEXT, 32, 32, 32, 4096, 11008, 32064, 7_063_431_168, "≤ 2928"),
+    Card("llava-hf/llava-v1.6-vicuna-13b-hf", NEXT, 40, 40, 40, 5120, 13824, 32064, 13_351_499_776, "≤ 2928"),
+    Card("llava-hf/llava-v1.6-mistral-7b-hf", NEXT, 32, 32, 8, 4096, 14336, 32064, 7_566_747_648, "≤ 2928"),
+    Card("llava-hf/llava-v1.6-34b-hf", NEXT, 60, 56, 8, 7168, 20480, 64064, 34_752_083_968, "≤ 2928",
          unconfirmed=("mlp", "parameters")),
-    Card("llava-hf/llama3-llava-next-8b-hf", NEXT, 32, 32, 8, 4096, 14336, 128320, 8_355_276_800, "≤ 2928", "llama3"),
-    Card("llava-hf/llava-next-72b-hf", NEXT, 80, 64, 64, 8192, 24576, 152064, 72_666_949_632, "≤ 2928", "ChatML",
+    Card("llava-hf/llama3-llava-next-8b-hf", NEXT, 32, 32, 8, 4096, 14336, 128320, 8_355_276_800, "≤ 2928"),
+    Card("llava-hf/llava-next-72b-hf", NEXT, 80, 64, 64, 8192, 24576, 152064, 72_666_949_632, "≤ 2928",
          unconfirmed=ALL[4:]),
-    Card("llava-hf/llava-next-110b-hf", NEXT, 80, 64, 8, 8192, 49152, 152064, 111_588_943_872, "≤ 2928", "ChatML",
+    Card("llava-hf/llava-next-110b-hf", NEXT, 80, 64, 8, 8192, 49152, 152064, 111_588_943_872, "≤ 2928",
          unconfirmed=ALL),
     *_QWEN_ROWS,
-    Card("smollm2-135m", "llama", 30, 9, 3, 576, 1536, 49152, 134_515_008, "0", "ChatML", dtype="float32"),
-    Card("HuggingFaceTB/SmolLM2-135M-Instruct", "llama", 30, 9, 3, 576, 1536, 49152, 134_515_008, "0", "ChatML"),
+    Card("smollm2-135m", "llama", 30, 9, 3, 576, 1536, 49152, 134_515_008, "0", dtype="float32"),
+    Card("HuggingFaceTB/SmolLM2-135M-Instruct", "llama", 30, 9, 3, 576, 1536, 49152, 134_515_008, "0"),
     *(replace(card, id=f"{card.id}-AWQ", quantization="awq") for card in _QWEN_ROWS),
 )  # fmt: skip
 CARDS: dict[str, Card] = {card.id: card for card in _ROWS}
@@ -132,6 +131,17 @@ DTYPES = ("auto", *BYTES)
 DECODINGS = ("greedy", "checkpoint")
 BACKENDS = ("eager", "sdpa")  # of transformers; ours is not named
 PIXELS = ("min_pixels", "max_pixels")
+QUANTIZATIONS = ("4bit", "8bit")  # through the package bitsandbytes, while weights are read
+SYSTEMS = {  # lines that prompts are documented with: Vicuna's as the two harnesses put it, Qwen's, two models' cards'
+    "lmms": "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
+            "detailed, and polite answers to the user's questions.",
+    "vlmevalkit": "A chat between a curious human and an artificial intelligence assistant. The assistant gives "
+                  "helpful, detailed, and polite answers to the human's questions.",
+    "qwen": "You are a helpful assistant.",
+    "yi": "Answer the questions.",
+    "llama3": "You are a helpful language and vision assistant. You are able to understand the visual content that the "
+              "user provides, and assist the user with a variety of tasks using natural language.",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -146,6 +156,9 @@ class ModelChoice:
     backend                 eager, sdpa: attention as transformers computes it, which can be watched and not changed;
                             None: `lostlib.models.attention`'s own
     decoding                greedy: by the logits alone; checkpoint: with its own repetition penalty, beams and so on
+    system                  the line before the question: a name of `SYSTEMS`, or a text of your own (in which %2C is a
+                            comma); None: what the checkpoint's chat template puts there by itself, often nothing
+    quantization            4bit, 8bit: weights are packed while they are read; None: they are used as they are
     """
 
     name: str
@@ -155,6 +168,8 @@ class ModelChoice:
     max_pixels: int | None = None
     backend: str | None = None
     decoding: str = "greedy"
+    system: str | None = None
+    quantization: str | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -167,6 +182,14 @@ class ModelChoice:
             raise ValueError(
                 f"decoding {self.decoding!r} is not one of {', '.join(DECODINGS)}{nearest(self.decoding, DECODINGS)}"
             )
+        if self.quantization not in (None, *QUANTIZATIONS):
+            raise ValueError(
+                f"quantization {self.quantization!r} is not one of {', '.join(QUANTIZATIONS)}"
+                f"{nearest(self.quantization, QUANTIZATIONS)}"
+            )
+        if self.quantization and self.card and self.card.quantization:
+            raise ValueError(f"the weights of {self.name} are quantized already; {self.quantization} was given")
+        object.__setattr__(self, "system", _system(self.system))
         for key in PIXELS:
             object.__setattr__(self, key, _pixels(key, getattr(self, key)))
         low, high = self.min_pixels, self.max_pixels
@@ -187,7 +210,8 @@ class ModelChoice:
         'Qwen/Qwen2.5-VL-3B-Instruct@main:max_pixels=1003520'
         """
         known = [field.name for field in fields(cls)][1:]
-        name, given = parse(str(text), lambda name: known, held=_held(str(text)))
+        text = os.path.expanduser(text)
+        name, given = parse(text, lambda name: known, held=_held(text))
         if not _is_folder(name) and "@" in name:
             name, _, revision = name.partition("@")
             given = joined(str(text), given, {"revision": revision})
@@ -199,10 +223,10 @@ class ModelChoice:
         plain = replace(self, dtype="auto") if self.dtype == self.usual_dtype else self
         named = {
             key: value
-            for key in ("dtype", *PIXELS, "backend", "decoding")
+            for key in ("dtype", *PIXELS, "backend", "decoding", "system", "quantization")
             if (value := getattr(plain, key)) not in (None, "auto", "greedy")
         }
-        return write(self.name + at, named)
+        return write(self.name + at, {key: quote(str(value), safe=" ") for key, value in named.items()})
 
     @property
     def card(self) -> Card | None:
@@ -221,6 +245,11 @@ class ModelChoice:
     def usual_dtype(self) -> str:
         """What `auto` means."""
         return self.card.dtype if self.card else "float32"
+
+    @property
+    def system_line(self) -> str | None:
+        """The text that `system` means."""
+        return SYSTEMS.get(self.system, self.system) if self.system else None
 
     @property
     def wanted_revision(self) -> str | None:
@@ -253,6 +282,18 @@ def check_dynamic(name: str, family: str) -> None:
             f"{name} is of the family {family}, which scales every picture to sizes of its own; min_pixels and "
             f"max_pixels are for {', '.join(DYNAMIC)}"
         )
+
+
+def _system(given: str | None) -> str | None:
+    """The name of a documented line, however it was given, or else the text."""
+    if given is None:
+        return None
+    text = unquote(given).strip()
+    if not text:
+        raise ValueError(f"system is empty: expected a text or one of {', '.join(SYSTEMS)}")
+    if " " not in text and text not in SYSTEMS:
+        raise ValueError(f"system {text!r} is one word and none of {', '.join(SYSTEMS)}{nearest(text, SYSTEMS)}")
+    return next((name for name, line in SYSTEMS.items() if line == text), text)
 
 
 def _is_folder(path: str | Path) -> bool:

@@ -22,6 +22,7 @@ from lostlib import (
 from lostlib.checkpoints import ModelChoice
 from lostlib.teach import editions
 
+PLACE: dict[str, Any] = {"parser": paths.given, "metavar": "PATH"}  # of an option: a path, which may begin with ~
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -36,10 +37,11 @@ def models() -> None:
 
     GB is the memory of the weights (10^9 bytes) in bfloat16, of 4-bit weights for AWQ, in float32 for the mini models;
     "fits" asks for a fifth more, since activations and cache need room too. Any other folder in hub format or hub id of
-    these families works as well.
+    these families works as well. The prompt is how a checkpoint's own chat template puts a question, "…", about an
+    image; "-" where the template is not on this machine.
     """
     here = machine.memory()
-    head = ("model", "family", "layers", "heads/kv", "hidden", "visual tokens", "prompt", "GB", "fits")
+    head = ("model", "family", "layers", "heads/kv", "hidden", "visual tokens", "GB", "fits", "prompt")
     lines = [head, *(_line(card, here) for card in checkpoints.CARDS.values())]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
@@ -59,10 +61,19 @@ def _line(card: checkpoints.Card, here: dict[str, float]) -> tuple[str, ...]:
         known(f"{card.heads}/{card.kv_heads}", "heads", "kv_heads"),
         known(str(card.hidden), "hidden"),
         card.visual_tokens,
-        card.prompt,
         known(f"{card.gigabytes:.1f}" if card.gigabytes >= 0.1 else f"{card.gigabytes:.3f}", "parameters"),
         machine.fits(card, here),
+        _form(card.id),
     )
+
+
+def _form(name: str) -> str:
+    try:
+        from lostlib.models.loading import prompt_form
+    except ImportError:  # the reporting half alone
+        return "-"
+    form = prompt_form(name)
+    return "-" if form is None else form.replace("\n", "\\n")
 
 
 def _sizes(here: dict[str, float]) -> str:
@@ -131,7 +142,8 @@ def run(
         int | None, typer.Option(help="Qwen2.5-VL: larger pictures are scaled down to it; 784 are a visual token.")
     ] = None,
     out: Annotated[
-        Path, typer.Option(help="Folder of tables; the table's place in it follows from what it measures.")
+        Path,
+        typer.Option(**PLACE, help="Folder of tables; the table's place in it follows from what it measures."),
     ] = Path("_build/results"),
     set_: Annotated[
         list[str] | None,
@@ -245,7 +257,7 @@ def train(
     name: Annotated[str, typer.Argument(help="A mini model, for example mini-llava-1.5.")],
     seed: Annotated[int, typer.Option(min=0, help="Seed 1 of mini-llava-1.5 becomes mini-llava-1.5-s1.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    out: Annotated[Path | None, typer.Option(help="Folder of models; data/models by default.")] = None,
+    out: Annotated[Path | None, typer.Option(**PLACE, help="Folder of models; data/models by default.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite a model that is there.")] = False,
 ) -> None:
     """Train a mini model, or plant sinks in one; a stopped training goes on where it was."""
@@ -257,7 +269,7 @@ def train(
 
 @app.command()
 def check(
-    folder: Annotated[Path, typer.Option(help="Tables to check.")] = paths.RESULTS,
+    folder: Annotated[Path, typer.Option(**PLACE, help="Tables to check.")] = paths.RESULTS,
     model: Annotated[str, typer.Option(help="Only this model's; all by default.")] = "",
     sample: Annotated[int, typer.Option(min=1, help="Items to measure again per table.")] = 12,
     all_: Annotated[bool, typer.Option("--all", help="Measure every item of every table again.")] = False,
@@ -302,8 +314,8 @@ def _model_of(path: Path) -> str | None:
 
 @app.command()
 def students(
-    out: Annotated[Path, typer.Argument(help="Folder to write to; made if it is not there.")],
-    chapters: Annotated[Path, typer.Option(help="Folder of executed chapters.")] = editions.CHAPTERS,
+    out: Annotated[Path, typer.Argument(**PLACE, help="Folder to write to; made if it is not there.")],
+    chapters: Annotated[Path, typer.Option(**PLACE, help="Folder of executed chapters.")] = editions.CHAPTERS,
     replace: Annotated[bool, typer.Option("--replace", help="Write over notebooks that are there.")] = False,
 ) -> None:
     """Write the chapters for a class: OUT/exercises/*.ipynb without solutions, OUT/solutions/*.ipynb with them."""

@@ -23,8 +23,12 @@ CHANCE = DATA / "chance.json"
 
 def fetched() -> Path:
     """Folder of the models that `lostlib fetch` brought: in $LOST_CACHE, else in the user's cache."""
-    given = os.environ.get("LOST_CACHE") or user_cache_dir("lost-in-attention")
-    return Path(given).expanduser() / "models"
+    return given(os.environ.get("LOST_CACHE") or user_cache_dir("lost-in-attention")) / "models"
+
+
+def given(text: str | Path) -> Path:
+    """A path as a user gives it: `~` is the user's home, also where no shell has said so."""
+    return Path(text).expanduser()
 
 
 def weights_hash(folder: Path) -> str:

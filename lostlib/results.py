@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from lostlib import paths
@@ -34,7 +33,7 @@ def obtain(
         The experiment's own, for example ``rank="erank"``.
     """
     wanted = Key.of(experiment, model, benchmark, n, intervention, seed, parameters)
-    folder = Path(os.environ.get("LOST_RESULTS", paths.RESULTS))
+    folder = paths.given(os.environ.get("LOST_RESULTS", paths.RESULTS))
     if there := held(wanted, folder):
         found = first_items(there, n)
     else:

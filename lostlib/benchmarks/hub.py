@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import re
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lostlib.benchmarks import pictures
 from lostlib.benchmarks.items import Item
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Source:
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
+class Stored(pictures.Kept):
     """An image in a column: Arrow bytes, or base64 text where the table is a text file."""
 
     column: pa.ChunkedArray
@@ -61,18 +61,13 @@ class Stored:
         return self.column[self.row].as_py()
 
     def open(self) -> PIL.Image.Image:
-        """The picture, as RGB whatever it was stored as."""
-        from datasets import Image
-        from PIL import Image as PILImage
-
+        """The picture, see `lostlib.benchmarks.pictures.rgb`."""
         value = self.value
-        if isinstance(value, str):
-            return PILImage.open(io.BytesIO(base64.b64decode(value))).convert("RGB")
-        return Image().decode_example(value).convert("RGB")
+        return pictures.read(base64.b64decode(value) if isinstance(value, str) else value)
 
 
 @dataclass(frozen=True)
-class Linked:
+class Linked(pictures.Kept):
     """An image that the row only names by its address; mirrored where the question is about the mirror image."""
 
     url: str
@@ -80,10 +75,9 @@ class Linked:
 
     def open(self) -> PIL.Image.Image:
         """Fetched whenever it is opened."""
-        from datasets import Image
         from PIL import ImageOps
 
-        image = Image().decode_example({"path": self.url, "bytes": None}).convert("RGB")
+        image = pictures.read({"path": self.url, "bytes": None})
         return ImageOps.mirror(image) if self.mirrored else image
 
 

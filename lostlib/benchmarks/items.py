@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lostlib.benchmarks import pictures
 from lostlib.miniworld.scenes import TOKENS
 
 PLACE = "<image>"  # in a prompt: here stands the next image
@@ -16,9 +17,11 @@ class Item:
     """One question about zero or more images.
 
     uid       unique within the benchmark; random draws are keyed by it
-    images    PIL images, in the order they are shown
+    images    in the order they are shown: pictures of PIL, paths, bytes or rows of `datasets`; whoever looks at one
+              gets it upright and in RGB, see `lostlib.benchmarks.pictures`
     prompt    the text the model is asked, options and instructions included; where it holds `PLACE` once for every
               image, the images stand there, and otherwise before the text
+    numbers   what the images are called where the prompt has names for them, 1 for "image 1"; None: it has none
     answer    the expected answer: yes | no, a letter, a number as text, …
     kind      yesno | mcq | number | list | open
     options   letter -> text for mcq
@@ -47,6 +50,10 @@ class Item:
     aliases: tuple[str, ...] = ()
     chat: bool = True
     fault: str | None = None
+    numbers: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "images", Pictures(self.images))
 
     def located(self, tokens: int) -> bool:
         """Are `relevant` and `objects` known of these visual tokens? Not of a model that cuts pictures otherwise."""
@@ -66,11 +73,19 @@ def known(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"relevant": tuple(row["relevant"]), "objects": tuple(row["objects"]), "patches": TOKENS}
 
 
+def several(items: Any) -> Sequence[Item]:
+    """Items as a sequence; one alone is a sequence of one, and what is no item is an error."""
+    found = [items] if isinstance(items, Item) else list(items) if isinstance(items, Iterable) else [items]
+    if wrong := [one for one in found if not isinstance(one, Item)]:
+        raise TypeError(f"expected items, such as load_benchmark('mini-pope').items, got {str(wrong[0])[:80]!r}")
+    return found
+
+
 class Pictures(Sequence[Any]):
-    """Stored images that are opened whenever they are looked at, so that a benchmark does not fill the memory."""
+    """Images that are opened whenever they are looked at, so that a benchmark does not fill the memory."""
 
     def __init__(self, stored: Iterable[Any]) -> None:
-        self.stored = tuple(stored)
+        self.stored: tuple[Any, ...] = stored.stored if isinstance(stored, Pictures) else tuple(stored)
 
     def __len__(self) -> int:
         return len(self.stored)
@@ -80,7 +95,11 @@ class Pictures(Sequence[Any]):
             return Pictures(self.stored[index])
         if self.stored[index] is None:
             raise ValueError(f"picture {index} of {len(self)} is missing from the data set")
-        return self.stored[index].open()
+        stored = self.stored[index]
+        return stored.open() if isinstance(stored, pictures.Kept) else pictures.read(stored)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pictures) and self.stored == other.stored
 
     def __repr__(self) -> str:
         return f"Pictures({len(self)})"

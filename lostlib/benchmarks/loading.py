@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from lostlib import paths
 from lostlib.benchmarks import hub, prompts
 from lostlib.benchmarks.benchmark import Benchmark
 from lostlib.benchmarks.choice import Choice
-from lostlib.benchmarks.items import Item, Pictures
+from lostlib.benchmarks.items import Item
 from lostlib.benchmarks.rules import Rules
 
 SIZE = 1000  # items of a mini benchmark when n is not given
@@ -98,9 +97,10 @@ def _from_hub(
     choice: Choice, n: int | None, seed: int, style: prompts.Style, folder: str | Path | None, partial: bool
 ) -> Benchmark:
     name, rules, variant = choice.name, choice.rules, choice.named_variant
-    if folder is None and (copies := os.environ.get("LOST_DATA")) and (Path(copies) / name).is_dir():
-        folder = Path(copies) / name
-    rows, origin = hub.read(rules.sources[variant], rules.images, Path(folder) if folder else None, choice.revision)
+    if folder is None and (copies := os.environ.get("LOST_DATA")) and (paths.given(copies) / name).is_dir():
+        folder = paths.given(copies) / name
+    place = paths.given(folder) if folder else None
+    rows, origin = hub.read(rules.sources[variant], rules.images, place, choice.revision)
     items = [_item(rules, row, number, style) for number, row in enumerate(rows)]
     if items and all(item.fault for item in items):
         raise ValueError(f"{name} from {origin} holds nothing that this benchmark is made of: {items[0].fault}")
@@ -120,11 +120,10 @@ def _item(rules: Rules, row: hub.Row, number: int, style: prompts.Style) -> Item
     try:
         if row["question"] is None:
             raise ValueError("it asks nothing")
-        item = rules.to_item(row, number, style)
+        return rules.to_item(row, number, style)
     except Exception as error:  # whatever is missing in it
         uid, fault = f"row/{number}", f"row {number} is no question of this benchmark ({type(error).__name__}: {error})"
         return Item(uid, (), "", "", rules.kinds[0], cluster=uid, meta=defaultdict(str), fault=fault)
-    return replace(item, images=Pictures(item.images))
 
 
 def chance(name: str, n: int) -> float:

@@ -55,11 +55,12 @@ def to_item(row: Mapping[str, Any], number: int = 0, style: Style = DEFAULT) -> 
     golds = ast.literal_eval(row["answer"]) if row["answer"].startswith("[") else [row["answer"]]
     multiple = row["question_type"] == "multiple-choice"
     prompt, shown = _prompt(row["question"], options if multiple else {}, style)
-    prompt, images = _placed(prompt, {i: row.get(f"image_{i}") for i in range(1, 8)}, shown)
+    there = {i: image for i in range(1, 8) if (image := row.get(f"image_{i}")) is not None}
+    prompt, numbers = _placed(prompt, list(there), shown)
     subject = row["id"].split("_", 1)[1].rpartition("_")[0]
     return Item(
         uid=row["id"],
-        images=tuple(images),
+        images=[there[i] for i in numbers],
         prompt=prompt,
         answer=str(golds[0]),
         kind="mcq" if multiple else "open",
@@ -70,9 +71,10 @@ def to_item(row: Mapping[str, Any], number: int = 0, style: Style = DEFAULT) -> 
             "discipline": row.get("discipline") or SUBJECTS.get(subject, "other"),
             "subject": subject,
             "form": "multiple-choice" if multiple else "open",
-            "n_images": "one" if len(images) == 1 else "several" if images else "none",
+            "n_images": "one" if len(numbers) == 1 else "several" if numbers else "none",
         },
         aliases=tuple(str(gold) for gold in golds[1:]),
+        numbers=tuple(numbers),
     )
 
 
@@ -85,8 +87,8 @@ def _prompt(question: str, options: Mapping[str, str], style: Style) -> tuple[st
     return f"{question}\n{lines(options)}{LETTER}" if options else f"{question}\n{SHORT}", "once"
 
 
-def _placed(prompt: str, images: Mapping[int, Any], shown: str) -> tuple[str, list[Any]]:
-    """Put images into the text.
+def _placed(prompt: str, there: Sequence[int], shown: str) -> tuple[str, list[int]]:
+    """The text with places for the images that are there, and which images stand in them.
 
     once      at the first mention; later ones become "image N" (ours)
     always    at every mention, so an image may be shown twice (VLMEvalKit)
@@ -94,12 +96,11 @@ def _placed(prompt: str, images: Mapping[int, Any], shown: str) -> tuple[str, li
               lost, as it is there
     first     all before the text, which keeps its tokens (VLMEvalKit's LLaVA)
     """
-    there = {i: image for i, image in images.items() if image is not None}
     mentions = [int(i) for i in _TOKEN.findall(prompt) if int(i) in there]
     if shown == "first" or not mentions:
-        return prompt, list(there.values())
+        return prompt, list(there)
     if shown == "in_order":
-        ordered = [there[i] for i in sorted(set(mentions))]
+        ordered = sorted(set(mentions))
         *pieces, last = (piece.strip() for piece in _TOKEN.split(prompt)[::2])
         pieces += [""] * len(ordered)
         return "".join(piece + PLACE for piece in pieces[: len(ordered)]) + last, ordered
@@ -112,7 +113,7 @@ def _placed(prompt: str, images: Mapping[int, Any], shown: str) -> tuple[str, li
         seen.append(i)
         return PLACE
 
-    return _TOKEN.sub(place, prompt), [there[i] for i in seen] if seen else []
+    return _TOKEN.sub(place, prompt), seen
 
 
 def mark(item: Item, answer: str, extractor: str | None = None) -> Mark:

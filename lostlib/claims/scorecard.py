@@ -47,7 +47,7 @@ class Shelf:
         self.n, self.read = n, dict[Path, Table]()
         self.held: dict[tuple, tuple[Path, Key]] = {}
         weights, wanted = cache(_weights), None if models is None else set(models)
-        for path in tables.shipped_tables(folder or Path(os.environ.get("LOST_RESULTS", paths.RESULTS))):
+        for path in tables.shipped_tables(folder or paths.given(os.environ.get("LOST_RESULTS", paths.RESULTS))):
             try:
                 key, about = tables.read_head(path)
             except tables.Damaged as error:

@@ -200,6 +200,7 @@ def _about(model: LostModel, key: Key, origin: str, seconds: float) -> dict[str,
     return {
         "versions": versions, "device": device, "dtype": str(model.dtype).removeprefix("torch."),
         "backend": model.backend, "pixels": model.pixels and list(model.pixels), "origin": origin,
+        "prompt": model.template.form,
         "decoding": {"rule": model.decoding} | _settings(model),
         "date": datetime.date.today().isoformat(), "seconds": round(seconds, 1), "command": key.command,
     }  # fmt: skip

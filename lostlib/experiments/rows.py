@@ -27,8 +27,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from lostlib import paths
-from lostlib.benchmarks.items import Item
+from lostlib.benchmarks.items import Item, several
 from lostlib.catalog import check_count
+from lostlib.models.model import TooLong
 
 SHARD = 4  # batches a file
 GIVE_UP = 8  # items that fail one after another: then it is not the items' fault
@@ -103,6 +104,7 @@ def gather(
     pandas.DataFrame
         ``attrs["left_out"]`` has the items without rows, and why.
     """
+    items = several(items)
     planned = plan(items, batch_size)
     loop = _Loop(measured)
     loop.failures |= planned.unreadable
@@ -150,6 +152,7 @@ class _Loop:
             rows = self.measured(items)
         except Exception as error:
             full, own, said = _is_full(error), isinstance(error, ITEMS_OWN), _said(error)
+            certain = isinstance(error, TooLong)
             if not full and not own:
                 raise RuntimeError(f"{said}; it happened at {_named(items)}, and is no item's fault") from error
             if full and len(items) == 1:
@@ -160,7 +163,7 @@ class _Loop:
             return
         # outside of the handler, whose traceback would keep the failed batch's tensors
         if len(items) == 1:
-            self._leave_out(items[0], said)
+            self._leave_out(items[0], said, certain)
             return
         half = -(-len(items) // 2)
         if full:
@@ -170,9 +173,10 @@ class _Loop:
         yield from self.measure(items[:half])
         yield from self.measure(items[half:])
 
-    def _leave_out(self, item: Item, why: str) -> None:
+    def _leave_out(self, item: Item, why: str, certain: bool) -> None:
+        """Where it is certain that the item is at fault, as of one that is too long, others may follow it."""
         self.failures[item.uid] = why
-        self.in_a_row += 1
+        self.in_a_row += not certain
         if self.in_a_row == GIVE_UP:
             raise RuntimeError(f"{GIVE_UP} items failed one after another, the last one {item.uid}: {why}")
 

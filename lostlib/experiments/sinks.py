@@ -21,6 +21,7 @@ from lostlib.interventions import Knockout, Var, parse_numbers
 from lostlib.models import Batch, LostModel
 from lostlib.models.attention import Edit, Rows, Run, running
 from lostlib.models.stream import LayerStream, seen, watch
+from lostlib.models.weights import matrix
 
 PLACES = ("background", "object", "relevant")
 
@@ -252,8 +253,9 @@ def _norms(model: LostModel, layer: int, stream: LayerStream) -> Tensor:
     """(B, heads, K): the norm of what each key would write at weight 1."""
     attention = model.attention_modules[layer]
     values = attention.v_proj(stream.attention_call["hidden_states"])  # type: ignore[operator]
-    width = attention.o_proj.weight.shape[1] // model.n_heads  # type: ignore[union-attr,index]
-    return sinks.value_norms(values.unflatten(-1, (-1, width)).transpose(1, 2), attention.o_proj.weight)  # type: ignore[arg-type,union-attr]
+    output = matrix(attention.o_proj, values.dtype)  # type: ignore[arg-type]
+    width = output.shape[1] // model.n_heads
+    return sinks.value_norms(values.unflatten(-1, (-1, width)).transpose(1, 2), output)
 
 
 def _frame(item: Item, layer: int, index: int, batch: Batch, columns: dict[str, np.ndarray]) -> pd.DataFrame:

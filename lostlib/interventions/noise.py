@@ -12,6 +12,7 @@ from lostlib import forms
 from lostlib.interventions.base import Intervention, chosen_layers
 from lostlib.models import keyed_random
 from lostlib.models.attention import Run
+from lostlib.models.weights import matrix
 
 
 def noise_like(update: Tensor, items: Tensor, positions: Tensor, layer: int, seed: int) -> Tensor:
@@ -63,11 +64,8 @@ class NoiseQKV(Intervention, forms.NoiseQKV):
     """Gaussian matrices in place of W_Q, W_K and W_V, each with its matrix's own mean and standard deviation."""
 
     @staticmethod
-    def matrix(weight: Tensor | None, layer: int, which: str, seed: int) -> Tensor:
+    def matrix(weight: Tensor, layer: int, which: str, seed: int) -> Tensor:
         """The noise matrix for one weight matrix (out, in)."""
-        if weight is None or weight.is_meta or not weight.is_floating_point():
-            found = "quantized ones" if weight is None else "offloaded ones" if weight.is_meta else weight.dtype
-            raise ValueError(f"noise_qkv needs floating-point weights in memory, layer {layer} {which} has {found}")
         rows, columns = (torch.arange(n, device=weight.device) for n in weight.shape)
         drawn = keyed_random.normal(
             keyed_random.chain(seed, keyed_random.text_key(which), layer, rows[:, None], columns, device=weight.device)
@@ -85,7 +83,7 @@ class NoiseQKV(Intervention, forms.NoiseQKV):
         for i, attention in chosen_layers(run, self.layers):
             for which in ("q_proj", "k_proj", "v_proj"):
                 projection = getattr(attention, which)
-                noise = self.matrix(getattr(projection, "weight", None), i, which, run.seed)
+                noise = self.matrix(matrix(projection, run.model.dtype), i, which, run.seed)
                 handles.append(projection.register_forward_hook(replace(noise), prepend=True))
         return handles
 

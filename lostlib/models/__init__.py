@@ -1,6 +1,8 @@
 """Models: loading them, encoding items with token roles, answering; watching the stream and opening attention.
 
 - `model`         a model that can be watched and changed: items in, answers out
+- `template`      how a checkpoint's own chat template puts a question
+- `weights`       the matrix of a projection, packed or not
 - `loading`       by name, folder or hub id
 - `families`      what differs between families of models: one row each
 - `stream`        the residual stream, layer by layer

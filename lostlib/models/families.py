@@ -91,7 +91,7 @@ class TextProcessor:
 
     def apply_chat_template(self, messages: list[dict], **options: Any) -> str:
         """Turns of parts of text, as `encode` makes them, in the tokenizer's own form."""
-        turns = [{**turn, "content": "".join(part["text"] for part in turn["content"])} for turn in messages]
+        turns = [{**turn, "content": "".join(part.get("text", "") for part in turn["content"])} for turn in messages]
         if self.tokenizer.chat_template is None:
             return "".join(turn["content"] for turn in turns)
         return self.tokenizer.apply_chat_template(turns, tokenize=False, **options)
@@ -116,13 +116,14 @@ class Qwen2_5_VLProcessor(processing_qwen2_5_vl.Qwen2_5_VLProcessor):
         super().__init__(image_processor, tokenizer, chat_template=chat_template, **kwargs)
 
 
-def load_processor(source: str | Path, family: Family, revision: str | None = None) -> Any:
-    """The processor of a folder or hub id; without torchvision, one that takes images only."""
+def load_processor(source: str | Path, family: Family, revision: str | None = None, offline: bool = False) -> Any:
+    """The processor of a folder or hub id (`offline`: if it was fetched); without torchvision, for images only."""
+    given = {"revision": revision, "trust_remote_code": False, "local_files_only": offline}
     if not family.sees:
-        return TextProcessor(AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False))
+        return TextProcessor(AutoTokenizer.from_pretrained(source, **given))
     images_only = family.videos and find_spec("torchvision") is None
     kind: Any = Qwen2_5_VLProcessor if images_only else AutoProcessor
-    return kind.from_pretrained(source, revision=revision, trust_remote_code=False)
+    return kind.from_pretrained(source, **given)
 
 
 def limit_pixels(processor: Any, least: int | None, most: int | None) -> None:

@@ -5,18 +5,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from transformers import AutoConfig
+from transformers import AutoConfig, BitsAndBytesConfig
 
 from lostlib import paths
 from lostlib.checkpoints import CARDS, PACKAGES, ModelChoice, check_dynamic
 from lostlib.models import attention
 from lostlib.models.families import FAMILIES, limit_pixels, load_processor
 from lostlib.models.model import LostModel
+from lostlib.models.template import Template
 from lostlib.text import nearest
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -58,6 +60,7 @@ def load_model(
     max_pixels: int | None = None,
     backend: str | None = None,
     decoding: str | None = None,
+    system: str | None = None,
 ) -> LostModel:
     """Load a model.
 
@@ -77,8 +80,9 @@ def load_model(
     dtype : str
         ``"float32"``, ``"bfloat16"``, ``"float16"``, or ``"auto"``: bfloat16 for the hub checkpoints of
         `lostlib models`, else float32.
-    quantization : transformers quantization config, optional
-        Handed on as it is, for example ``transformers.BitsAndBytesConfig(load_in_4bit=True)``; needs accelerate and
+    quantization : str or transformers quantization config, optional
+        ``"4bit"`` or ``"8bit"``: through bitsandbytes, as part of the model's name in tables. A configuration, for
+        example ``transformers.BitsAndBytesConfig(load_in_4bit=True)``, is handed on as it is. Both need accelerate and
         the packages that transformers asks for. AWQ checkpoints carry theirs.
     revision : str, optional
         Of a hub id: a commit, tag or branch, of the model and its processor both. The commit that it meant stands in
@@ -94,31 +98,37 @@ def load_model(
     decoding : str, optional
         ``"checkpoint"``: answers are decoded with the checkpoint's own repetition penalty, beams and so on. By default
         ``"greedy"``, by the logits alone, see `LostModel.generation`.
+    system : str, optional
+        The system line before every question: a name of `lostlib.checkpoints.SYSTEMS`, such as ``"lmms"``, or a text.
+        By default what the checkpoint's own chat template says by itself.
 
     >>> load_model("mini-llava-1.5")
     LostModel(mini-llava-1.5, 6 layers, 4 heads, cpu, torch.float32)
     """
     given = {
         "revision": revision, "dtype": dtype, "min_pixels": min_pixels, "max_pixels": max_pixels, "backend": backend,
-        "decoding": decoding,
+        "decoding": decoding, "system": system, "quantization": quantization if isinstance(quantization, str) else None,
     }  # fmt: skip
     choice = ModelChoice.parse(name, **given)
     place = check_device(device)
     source, config = _config(choice)
     chosen = DTYPES[choice.usual_dtype if choice.dtype == "auto" else choice.dtype]
+    if choice.quantization:
+        quantization = _bits_and_bytes(choice, config, chosen)
     extra = {} if quantization is None else {"quantization_config": quantization}
     if spread := _spread(device, place, config, chosen, bool(extra)):
         extra["device_map"] = spread
     at = choice.commit or choice.wanted_revision  # one state for all files, even if someone pushes in between
     processor = load_processor(source, FAMILIES[config.model_type], at)
     limit_pixels(processor, choice.min_pixels, choice.max_pixels)
+    template = Template(processor, choice.system_line)
     hf: Any = FAMILIES[config.model_type].kind.from_pretrained(
         source, dtype=chosen, revision=at, use_safetensors=True, trust_remote_code=False, **extra
     )
     named = source.name if isinstance(source, Path) else source
     return LostModel(
         hf if spread else hf.to(place), processor, named, choice.weights, choice.backend or attention.BACKEND,
-        choice.decoding,
+        choice.decoding, template,
     )  # fmt: skip
 
 
@@ -176,6 +186,26 @@ def _source(choice: ModelChoice) -> Path | str:
             f"{nearest(name, [*shipped(), *CARDS])}"
         )
     return folder or name
+
+
+def _bits_and_bytes(choice: ModelChoice, config: Any, dtype: torch.dtype) -> BitsAndBytesConfig:
+    if getattr(config, "quantization_config", None) is not None:
+        raise ValueError(f"the weights of {choice.name} are quantized already; {choice.quantization} was given")
+    if not find_spec("bitsandbytes"):
+        raise ImportError(f"{choice.quantization} needs the package bitsandbytes: pip install bitsandbytes accelerate")
+    four = choice.quantization == "4bit"
+    return BitsAndBytesConfig(
+        load_in_4bit=four, load_in_8bit=not four, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
+    )
+
+
+def prompt_form(name: str) -> str | None:
+    """How a checkpoint of the table puts a question, "…", about an image; None where its template is not here."""
+    choice, card = ModelChoice.parse(name), CARDS[name]
+    source = choice.folder or name
+    with suppress(OSError):
+        return Template(load_processor(source, FAMILIES[card.family], choice.wanted_revision, offline=True)).form
+    return None
 
 
 def _spread(device: str, place: torch.device, config: Any, dtype: torch.dtype, quantized: bool) -> Any:

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig
 
-from lostlib.benchmarks.items import PLACE, Item
+from lostlib.benchmarks.items import Item, several
 from lostlib.checkpoints import DYNAMIC
 from lostlib.models import attention
 from lostlib.models.families import FAMILIES, Inputs
+from lostlib.models.template import Template
 from lostlib.text import nearest
 
 
@@ -43,16 +44,21 @@ class Reply(NamedTuple):
     answer_tokens: int  # the end token included
 
 
+class TooLong(ValueError):
+    """A prompt, with the answer to come, of more tokens than the model has positions."""
+
+
 class LostModel:
     """A vision-language model, or a language model, that can be watched and changed.
 
     Attributes: `hf` the transformers model, `processor`, `name`, `family`, `weights` (hash or revision, for tables),
-    `backend` (through which function the decoder attends), `decoding` (`greedy` or `checkpoint`, see `generation`).
+    `backend` (through which function the decoder attends), `decoding` (`greedy` or `checkpoint`, see `generation`),
+    `template` (how questions are put).
     """
 
     def __init__(
         self, hf: Any, processor: Any, name: str, weights: str = "unknown", backend: str = attention.BACKEND,
-        decoding: str = "greedy",
+        decoding: str = "greedy", template: Template | None = None,
     ):  # fmt: skip
         kind = hf.config.model_type
         if kind not in FAMILIES:
@@ -70,7 +76,10 @@ class LostModel:
         self.told_about_ids = False
         processor.tokenizer.padding_side = "left"
         if processor.tokenizer.pad_token is None:  # as many language models have it; padding is masked anyway
+            if processor.tokenizer.eos_token is None:
+                raise ValueError(f"the tokenizer of {name} has neither a pad_token nor an eos_token to pad with")
             processor.tokenizer.pad_token = processor.tokenizer.eos_token
+        self.template = template or Template(processor)
 
     def __repr__(self) -> str:
         return f"LostModel({self.name}, {self.n_layers} layers, {self.n_heads} heads, {self.device}, {self.dtype})"
@@ -119,35 +128,45 @@ class LostModel:
 
     # -- items in, answers out ----------------------------------------------------------------------------------------
 
-    def encode(self, items: Sequence[Item]) -> Batch:
-        """Items as tensors on the model's device, left-padded, with their ids and token roles."""
-        if not items:
+    @property
+    def positions(self) -> int | None:
+        """How many tokens the decoder was made for; None where its configuration does not say."""
+        return getattr(self.hf.config.get_text_config(), "max_position_embeddings", None)
+
+    def encode(self, items: Sequence[Item] | Item, new_tokens: int = 0) -> Batch:
+        """Items as tensors on the model's device, left-padded, with their ids and token roles.
+
+        One that is longer than the model has positions, `new_tokens` to come included, is an error.
+        """
+        if not (items := several(items)):
             raise ValueError("no items to encode: expected at least one")
         if faults := [item.fault for item in items if item.fault]:
             raise ValueError(faults[0])
-        if not self.sees and (shown := [item.uid for item in items if item.images]):
-            raise ValueError(f"{self.name} is a language model and sees no pictures, item {shown[0]} has some")
-        texts = [self._text(item) for item in items]
-        images = [image for item in items for image in item.images] or None
+        if not self.sees and (blind := [item.uid for item in items if item.images]):
+            raise ValueError(f"{self.name} is a language model and sees no pictures, item {blind[0]} has some")
+        texts, shown = zip(*map(self.template, items), strict=True)
+        images = [image for some in shown for image in some] or None
         bos = self.processor.tokenizer.bos_token  # written by some chat templates, else to be added
         encoded = self.processor(
-            text=texts,
+            text=list(texts),
             images=images,
             return_tensors="pt",
             padding=True,
             add_special_tokens=not (bos and texts[0].startswith(bos)),
         )
         encoded.pop("token_type_ids", None)
+        self._check_length(items, encoded["attention_mask"].sum(1).tolist(), new_tokens)
         tensors = {
             k: v.to(self.device, self.dtype) if v.is_floating_point() else v.to(self.device) for k, v in encoded.items()
         }
         return Batch(tensors, tuple(item.uid for item in items), self.visual(tensors["input_ids"], tensors))
 
-    def _text(self, item: Item) -> str:
-        """What is sent: one turn in the checkpoint's own form, or the bare text."""
-        if not item.chat:
-            return item.prompt
-        return self.processor.apply_chat_template(_messages(item), add_generation_prompt=True)
+    def _check_length(self, items: Sequence[Item], tokens: Sequence[int], new: int) -> None:
+        most = self.positions
+        for item, count in zip(items, tokens, strict=True):
+            if most and count + new > most:
+                answer = f", and its answer may have {new}" if new else ""
+                raise TooLong(f"{item.uid} has {count} tokens{answer}, but {self.name} has {most} positions")
 
     @torch.inference_mode()
     def forward(self, batch: Batch, **kwargs: Any) -> Any:
@@ -155,15 +174,16 @@ class LostModel:
         with self.serving(batch.item_ids):
             return self.hf(**batch.tensors, **{"use_cache": False, **kwargs})
 
-    def answer(self, items: Sequence[Item], max_new_tokens: int = 8, batch_size: int = 64) -> list[str]:
+    def answer(self, items: Sequence[Item] | Item, max_new_tokens: int = 8, batch_size: int = 64) -> list[str]:
         """Greedy answers, one text an item, in the items' order."""
+        items = several(items)
         parts = (items[i : i + batch_size] for i in range(0, len(items), batch_size))
         return [reply.raw for part in parts for reply in self.reply(part, max_new_tokens)]
 
     @torch.inference_mode()
-    def reply(self, items: Sequence[Item], max_new_tokens: int = 8) -> list[Reply]:
+    def reply(self, items: Sequence[Item] | Item, max_new_tokens: int = 8) -> list[Reply]:
         """Greedy answers of one batch with their probabilities."""
-        batch = self.encode(items)
+        batch = self.encode(items, max_new_tokens)
         with self.serving(batch.item_ids), self._decoding():
             out = self.hf.generate(
                 **batch.tensors, max_new_tokens=max_new_tokens, return_dict_in_generate=True, output_scores=True
@@ -226,12 +246,3 @@ class LostModel:
                 yield
         finally:
             self.item_ids = former
-
-
-def _messages(item: Item) -> list[dict]:
-    """One user turn: the images where the prompt has places for all of them, otherwise before the text."""
-    pieces = item.prompt.split(PLACE)
-    if len(pieces) != len(item.images) + 1:
-        pieces = [""] * len(item.images) + [item.prompt]
-    parts = [part for text in pieces for part in ({"type": "image"}, {"type": "text", "text": text})][1:]
-    return [{"role": "user", "content": [part for part in parts if part.get("text") != ""]}]

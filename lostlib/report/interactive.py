@@ -97,7 +97,7 @@ def _keys(scenes: Sequence[Scene]) -> list[tuple[str, str]]:
 
 def _shown(item: Item) -> dict[str, Any]:
     """What a page says of an item: the picture as a data address, question and truth as plain text."""
-    picture = item.images[0].convert("RGB")
+    picture = item.images[0]
     picture.thumbnail((PIXELS, PIXELS))
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)

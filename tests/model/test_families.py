@@ -277,9 +277,6 @@ def test_noise_matrices_have_the_shape_of_shared_key_heads(model) -> None:
     assert shared == (4 if kind(model) == "llava" else 2)
     noise = lostlib.interventions.NoiseQKV.matrix(model.attention_modules[0].k_proj.weight, 0, "k_proj", 0)
     assert noise.shape == (16 * shared, 64)
-    for weight, found in ((None, "quantized"), (torch.empty(2, 2, device="meta"), "offloaded"), (noise.int(), "int32")):
-        with pytest.raises(ValueError, match=f"q_proj has .*{found}"):
-            lostlib.interventions.NoiseQKV.matrix(weight, 0, "q_proj", 0)
 
 
 # ---- measuring ------------------------------------------------------------------------------------------------------

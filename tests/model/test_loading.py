@@ -15,11 +15,12 @@ from transformers import AutoModelForImageTextToText, LlavaConfig, LlavaNextConf
 from typer.testing import CliRunner
 
 import lostlib
-from lostlib import checkpoints, machine, models, paths
+from lostlib import checkpoints, machine, models, paths, tables
 from lostlib.checkpoints import ModelChoice
 from lostlib.cli import app
 from lostlib.models import loading
 from lostlib.models.families import FAMILIES
+from lostlib.results import obtain
 
 HUB = [card for card in checkpoints.CARDS.values() if "/" in card.id]
 CLIP_L = {
@@ -39,7 +40,7 @@ def config(card: checkpoints.Card):
         mlp = 3420 if card.hidden < 5000 else 3456
         vision = {"hidden_size": 1280, "intermediate_size": mlp, "out_hidden_size": card.hidden}
         return Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings="3B" in card.id)
-    kind = {"[INST]": "mistral", "ChatML": "llama" if "34b" in card.id else "qwen2"}.get(card.prompt, "llama")
+    kind = "mistral" if "mistral" in card.id else "qwen2" if "72b" in card.id or "110b" in card.id else "llama"
     family = LlavaConfig if card.family == "llava" else LlavaNextConfig
     return family(text_config={"model_type": kind, **text}, vision_config=CLIP_L)
 
@@ -102,6 +103,8 @@ def test_the_command_lists_all_of_it() -> None:
     assert shown.exit_code == 0
     assert all(card.id in shown.output for card in HUB)
     assert "80?" in shown.output
+    row = next(line for line in shown.output.splitlines() if line.startswith("mini-llava-1.5 "))
+    assert row.endswith(r"USER: <image>\n… ASSISTANT:")
     assert "fits" in CliRunner().invoke(app, ["models", "--help"]).output
 
 
@@ -182,6 +185,57 @@ def test_what_needs_accelerate_says_so_or_hands_it_on(folder: Path, monkeypatch:
     assert loading._spread("cuda:0", cuda, held, torch.bfloat16, False) is None
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**9, 10**9))
     assert loading._spread("auto", cuda, held, torch.bfloat16, False) is None
+
+
+def test_weights_are_packed_by_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the command line names it: with the model; refused before weights are read where it cannot be."""
+    asked: dict = {}
+
+    def read(source, **kwargs):
+        asked.update(kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", read)
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    for name, given in ((f"{folder}:quantization=4bit", None), (folder, "4bit")):
+        with pytest.raises(ImportError, match="4bit needs the package bitsandbytes: pip install bitsandbytes"):
+            lostlib.load_model(name, quantization=given)
+    monkeypatch.setattr(loading, "find_spec", lambda name: name)
+    for name, four in (("4bit", True), ("8bit", False)):
+        with pytest.raises(KeyboardInterrupt):
+            lostlib.load_model(f"{folder}:quantization={name},dtype=bfloat16")
+        config = asked["quantization_config"]
+        assert (config.load_in_4bit, config.load_in_8bit) == (four, not four)
+        assert config.bnb_4bit_compute_dtype == torch.bfloat16
+    held = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(held | {"quantization_config": {"quant_method": "awq"}}))
+    with pytest.raises(ValueError, match="quantized already; 4bit was given"):
+        lostlib.load_model(f"{folder}:quantization=4bit")
+    result = CliRunner().invoke(app, ["run", "answers", "--model", f"{folder}:quantization=4bit", "--n", "1"])
+    assert result.exit_code == 2
+    assert "quantized already" in result.output
+
+
+def test_paths_below_home(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no shell has put the home for `~`, as in --out=~/tables: the command line, models, benchmarks."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    model = lostlib.load_model(f"~/{folder.name}")
+    assert model.name == folder.name
+    asked = ["run", "answers", f"--model=~/{folder.name}", "--n=2", "--out=~/tables", "--set=max_new_tokens=2"]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    (table,) = (tmp_path / "tables").rglob("*.parquet")
+    assert tables.read(table).about["prompt"] == model.template.form
+    assert "there are no tables in" in CliRunner().invoke(app, ["check", "--folder=~/none"]).output
+    monkeypatch.setenv("LOST_RESULTS", "~/tables")
+    key = tables.read_key(table)
+    assert obtain("answers", model=key.model, benchmark="mini-pope", n=2, max_new_tokens=2).origin == "shipped"
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/pope has no file"):
+        lostlib.load_benchmark("pope", folder="~/pope")
+    (tmp_path / "data" / "pope").mkdir(parents=True)
+    monkeypatch.setenv("LOST_DATA", "~/data")
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/data/pope has no file"):
+        lostlib.load_benchmark("pope")
 
 
 def test_loading_in_bfloat16_and_wrapping(folder: Path) -> None:

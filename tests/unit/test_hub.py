@@ -25,12 +25,12 @@ TEXT = Value("string")
 
 
 def picture(tone: int = 0, mode: str = "RGB") -> PILImage.Image:
-    """A small picture whose red is its tone: palettes and transparency must not change it."""
+    """A small picture whose red is its tone: neither palette nor an alpha channel must change it."""
     made = PILImage.new("RGB", (8, 6), (tone, 9, 9))
     if mode == "P":
         return made.quantize(4)
     if mode == "RGBA":
-        made.putalpha(128)
+        made.putalpha(255)
     return made
 
 

@@ -32,6 +32,8 @@ def test_a_plain_name_stays_plain(name: str) -> None:
         (f"{QWEN}:dtype=float32", {}, f"{QWEN}:dtype=float32"),
         ("mini-llava-1.5", {"dtype": "float32"}, "mini-llava-1.5"),
         ("mini-llava-1.5:backend=sdpa,dtype=float16", {}, "mini-llava-1.5:dtype=float16,backend=sdpa"),
+        ("mini-llava-1.5:quantization=4bit", {}, "mini-llava-1.5:quantization=4bit"),
+        ("someone/else:quantization=8bit", {"system": "qwen"}, "someone/else:system=qwen,quantization=8bit"),
         ("someone/else", {"dtype": "bfloat16", "max_pixels": 784}, "someone/else:dtype=bfloat16,max_pixels=784"),
     ],
 )
@@ -56,6 +58,8 @@ def test_the_canonical_form(text: str, more: dict, canonical: str) -> None:
         (f"{QWEN}:dtype=bfloat6", {}, "did you mean 'bfloat16'"),
         ("mini-llava-1.5:backend=spda", {}, "eager, sdpa; did you mean 'sdpa'"),
         ("llava-hf/llava-1.5-7b-hf", {"max_pixels": 5000}, "of the family llava.*are for qwen2_5_vl"),
+        (f"{QWEN}:quantization=4bits", {}, "did you mean '4bit'"),
+        (f"{QWEN}-AWQ:quantization=4bit", {}, "are quantized already; 4bit was given"),
         ("mini-llava-1.5@main", {}, "is a folder here, which has no revisions"),
     ],
 )
@@ -71,6 +75,14 @@ def test_folders_of_any_name(tmp_path: Path) -> None:
         assert (choice.name, choice.folder) == (str(tmp_path / name), tmp_path / name)
         half = ModelChoice.parse(f"{tmp_path / name}:dtype=float16")
         assert (half.folder, half.dtype) == (tmp_path / name, "float16")
+
+
+def test_a_folder_below_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "models" / "with:colon=1").mkdir(parents=True)
+    for name in ("models", "models/with:colon=1"):
+        for more in ("", ":dtype=float16"):
+            assert str(ModelChoice.parse(f"~/{name}{more}")) == f"{tmp_path}/{name}{more}"
 
 
 def test_weights_without_a_network() -> None:
