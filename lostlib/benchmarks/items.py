@@ -53,7 +53,12 @@ class Item:
     numbers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "images", Pictures(self.images))
+        images = Pictures(self.images)
+        object.__setattr__(self, "images", images)
+        missing = [i for i, stored in enumerate(images.stored) if stored is None]
+        if missing and self.fault is None:
+            fault = f"picture {missing[0]} of {len(images)} is missing from the data set"
+            object.__setattr__(self, "fault", fault)
 
     def located(self, tokens: int) -> bool:
         """Are `relevant` and `objects` known of these visual tokens? Not of a model that cuts pictures otherwise."""
@@ -93,8 +98,6 @@ class Pictures(Sequence[Any]):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return Pictures(self.stored[index])
-        if self.stored[index] is None:
-            raise ValueError(f"picture {index} of {len(self)} is missing from the data set")
         stored = self.stored[index]
         return stored.open() if isinstance(stored, pictures.Kept) else pictures.read(stored)
 

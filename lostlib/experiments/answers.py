@@ -45,8 +45,8 @@ def answers(
     pandas.DataFrame
         One row an item, in the benchmark's order: item, cluster, group (the benchmark's category), gold, raw (what the
         model said), parsed (null where nothing can be read), correct, logprob (natural logarithm of the probability of
-        the answer, its end included), prompt_tokens, answer_tokens, error (null). Items that could not be asked have no
-        row; ``attrs["left_out"]`` says why.
+        the answer, its end included), prompt_tokens, answer_tokens, error (null; why, of a row of the data that is no
+        question, which is never right). Items that could not be asked have no row; ``attrs["left_out"]`` says why.
     """
     asking = _Asking.of(benchmark, intervention, max_new_tokens)
     said = asking.ask(model, seed, batch_size, work)
@@ -137,23 +137,25 @@ def _content(item: Item) -> str:
 
 
 def _table(benchmark: Benchmark, said: pd.DataFrame) -> pd.DataFrame:
-    asked = set(said["item"])
-    items = [item for item in benchmark.items if item.uid in asked]
-    marks = benchmark.mark(items, said["raw"].tolist())
+    held = set(said["item"])
+    items = [item for item in benchmark.items if item.fault or item.uid in held]
+    said, attrs = said.set_index("item").reindex([item.uid for item in items]), said.attrs
+    raw = said["raw"].fillna("").tolist()
+    marks = benchmark.mark(items, raw)
     frame = pd.DataFrame(
         {
             "item": [item.uid for item in items],
             "cluster": [item.cluster for item in items],
             "group": [item.meta[benchmark.rules.group] for item in items],
             "gold": [item.answer for item in items],
-            "raw": said["raw"].astype("str"),
+            "raw": pd.Series(raw, dtype="str"),
             "parsed": pd.Series([mark.parsed for mark in marks], dtype="str"),
             "correct": [mark.right for mark in marks],
-            "logprob": said["logprob"].astype("float32"),
-            "prompt_tokens": said["prompt_tokens"].astype("int32"),
-            "answer_tokens": said["answer_tokens"].astype("int32"),
-            "error": pd.Series([None] * len(items), dtype="str"),
+            "logprob": said["logprob"].to_numpy("float32"),
+            "prompt_tokens": said["prompt_tokens"].fillna(0).to_numpy("int32"),
+            "answer_tokens": said["answer_tokens"].fillna(0).to_numpy("int32"),
+            "error": pd.Series([item.fault for item in items], dtype="str"),
         }
     )
-    frame.attrs |= said.attrs
+    frame.attrs |= attrs
     return frame

@@ -62,9 +62,9 @@ def plan(items: Sequence[Item], batch_size: int) -> Plan:
         raise ValueError("there are no items to measure")
     pixels, unreadable = dict[int, int](), dict[str, str]()
     for i, item in enumerate(items):
+        if item.fault:
+            continue  # no question at all
         try:
-            if item.fault:
-                raise ValueError(item.fault)
             pixels[i] = sum(image.width * image.height for image in item.images)
         except Exception as error:  # whatever Pillow makes of it
             unreadable[item.uid] = _said(error)
@@ -126,7 +126,7 @@ def gather(
             if file and frames and any(fresh):
                 _finish(file, frames[-1])
     if not frames and (share == slice(None)):
-        raise RuntimeError(_nothing(loop.failures))
+        raise RuntimeError(_nothing(loop.failures | {item.uid: item.fault for item in items if item.fault}))
     rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"item": []})
     rows = with_clusters(rows, items)
     rows.attrs[LEFT_OUT] = loop.failures

@@ -69,13 +69,27 @@ def test_killed_at_twenty_random_moments(experiment, tiny_folder, tmp_path):
 
 @pytest.mark.parametrize("experiment", catalog.EXPERIMENTS)
 def test_a_broken_item_is_left_out_with_its_reason(experiment, tiny, benchmark):
-    broken = replace(benchmark.items[3], fault="picture 3 cannot be opened")
+    broken = replace(benchmark.items[3], images=(b"no picture at all",))
     asked = replace(benchmark, items=(*benchmark.items[:3], broken, *benchmark.items[4:]))
     items = asked if experiment == "answers" else asked.items
     frame = measure.LOOPS[experiment](tiny, items, batch_size=5, **PARAMETERS.get(experiment, {}))
     uids = [item.uid for item in benchmark.items]
     assert list(dict.fromkeys(frame["item"])) == uids[:3] + uids[4:]
-    assert frame.attrs["left_out"] == {uids[3]: "ValueError: picture 3 cannot be opened"}
+    assert list(frame.attrs["left_out"]) == [uids[3]]
+    assert "cannot identify image" in frame.attrs["left_out"][uids[3]]
+
+
+@pytest.mark.parametrize("experiment", ["answers", "attention"])
+def test_what_is_no_question_is_not_asked_and_lacks_nothing(experiment, tiny, benchmark):
+    empty = replace(benchmark.items[3], fault="row 3 is no question")
+    asked = replace(benchmark, items=(*benchmark.items[:3], empty, *benchmark.items[4:]))
+    frame = measure.LOOPS[experiment](tiny, asked if experiment == "answers" else asked.items)
+    assert frame.attrs["left_out"] == {}
+    if experiment == "answers":
+        row = frame.set_index("item").loc[empty.uid]
+        assert (row["error"], row["correct"], row["raw"]) == ("row 3 is no question", False, "")
+    else:
+        assert empty.uid not in set(frame["item"])
 
 
 @pytest.mark.parametrize("experiment", catalog.EXPERIMENTS)
