@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from lostlib import catalog
+from lostlib import catalog, paths
 from lostlib.checkpoints import CARDS, ModelChoice
 from lostlib.machine import HEADROOM, minutes
 from lostlib.tables import Key, is_held
@@ -107,7 +107,7 @@ class Job:
 def jobs(path: str | Path) -> dict[str, Job]:
     """All jobs of a grid by name, every seed of every intervention."""
     found: dict[str, Job] = {}
-    for job in (job for block in _blocks(Path(path)) for job in block.jobs()):
+    for job in (job for block in _blocks(paths.given(path)) for job in block.jobs()):
         if job.name in found:
             raise ValueError(f"{path} asks twice for {job.title}")
         found[job.name] = job
@@ -121,7 +121,7 @@ def missing(asked: Iterable[Job], results: str | Path) -> list[Job]:
     found = []
     for job in asked:
         measure.check_parameters(job.key.experiment, job.key.parameters)
-        if not is_held(job.key, Path(results)):
+        if not is_held(job.key, paths.given(results)):
             found.append(job)
     return found
 

@@ -133,10 +133,10 @@ class LostModel:
         """How many tokens the decoder was made for; None where its configuration does not say."""
         return getattr(self.hf.config.get_text_config(), "max_position_embeddings", None)
 
-    def encode(self, items: Sequence[Item] | Item, new_tokens: int = 0) -> Batch:
+    def encode(self, items: Sequence[Item] | Item) -> Batch:
         """Items as tensors on the model's device, left-padded, with their ids and token roles.
 
-        One that is longer than the model has positions, `new_tokens` to come included, is an error.
+        One that is longer than the model has positions is an error.
         """
         if not (items := several(items)):
             raise ValueError("no items to encode: expected at least one")
@@ -155,18 +155,19 @@ class LostModel:
             add_special_tokens=not (bos and texts[0].startswith(bos)),
         )
         encoded.pop("token_type_ids", None)
-        self._check_length(items, encoded["attention_mask"].sum(1).tolist(), new_tokens)
         tensors = {
             k: v.to(self.device, self.dtype) if v.is_floating_point() else v.to(self.device) for k, v in encoded.items()
         }
-        return Batch(tensors, tuple(item.uid for item in items), self.visual(tensors["input_ids"], tensors))
+        batch = Batch(tensors, tuple(item.uid for item in items), self.visual(tensors["input_ids"], tensors))
+        self._check_length(batch)
+        return batch
 
-    def _check_length(self, items: Sequence[Item], tokens: Sequence[int], new: int) -> None:
+    def _check_length(self, batch: Batch, new: int = 0) -> None:
         most = self.positions
-        for item, count in zip(items, tokens, strict=True):
+        for uid, count in zip(batch.item_ids, batch.real.sum(1).tolist(), strict=True):
             if most and count + new > most:
                 answer = f", and its answer may have {new}" if new else ""
-                raise TooLong(f"{item.uid} has {count} tokens{answer}, but {self.name} has {most} positions")
+                raise TooLong(f"{uid} has {count} tokens{answer}, but {self.name} has {most} positions")
 
     @torch.inference_mode()
     def forward(self, batch: Batch, **kwargs: Any) -> Any:
@@ -183,7 +184,8 @@ class LostModel:
     @torch.inference_mode()
     def reply(self, items: Sequence[Item] | Item, max_new_tokens: int = 8) -> list[Reply]:
         """Greedy answers of one batch with their probabilities."""
-        batch = self.encode(items, max_new_tokens)
+        batch = self.encode(items)
+        self._check_length(batch, max_new_tokens)
         with self.serving(batch.item_ids), self._decoding():
             out = self.hf.generate(
                 **batch.tensors, max_new_tokens=max_new_tokens, return_dict_in_generate=True, output_scores=True

@@ -299,8 +299,19 @@ def test_packed_projections_are_noised_and_measured_like_dense_ones(folders: dic
     torch.testing.assert_close(*(torch.tensor(one["contribution"].to_numpy()) for one in rows), rtol=1e-3, atol=1e-4)
 
 
+def test_weights_beside_a_large_bias_and_offloaded_ones() -> None:
+    dense = nn.Linear(8, 6)
+    dense.bias.data.fill_(300.0)
+    packed = Packed(dense)
+    assert torch.equal(matrix(packed, torch.bfloat16), (packed.qweight * packed.scales).bfloat16())
+    assert packed.bias is dense.bias
+    weight = dense.weight.detach().clone()
+    assert torch.equal(matrix(pytest.importorskip("accelerate").cpu_offload(dense), torch.float32), weight)
+    assert dense.weight.is_meta
+
+
 def test_weights_that_cannot_be_had_are_named() -> None:
-    with pytest.raises(ValueError, match="weights of Linear are not in memory but offloaded"):
+    with pytest.raises(RuntimeError, match="weights of Linear are not in memory"):
         matrix(nn.Linear(2, 3, device="meta"), torch.float32)
-    with pytest.raises(ValueError, match="ReLU has neither floating-point weights nor in_features"):
+    with pytest.raises(RuntimeError, match="ReLU has neither floating-point weights nor in_features"):
         matrix(nn.ReLU(), torch.float32)
