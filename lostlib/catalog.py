@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lostlib.forms import Form, energy_share, format_numbers, parse_numbers
-from lostlib.text import nearest
+from lostlib.text import among
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ EXPERIMENTS: dict[str, Experiment] = {
 def experiment(name: str) -> Experiment:
     """By name; one that does not exist is an error that names the nearest."""
     if name not in EXPERIMENTS:
-        raise ValueError(f"unknown experiment {name!r}; there are {', '.join(EXPERIMENTS)}{nearest(name, EXPERIMENTS)}")
+        raise ValueError(f"unknown experiment {name!r}; there are {among(name, EXPERIMENTS)}")
     return EXPERIMENTS[name]
 
 
@@ -103,7 +103,7 @@ def canonical(
             continue
         if key not in usual:
             known = [*usual, *HOW]
-            raise ValueError(f"{name} has no parameter {key!r}; there are {', '.join(known)}{nearest(key, known)}")
+            raise ValueError(f"{name} has no parameter {key!r}; there are {among(key, known)}")
         if (plain := _plain(key, value)) != _plain(key, usual[key]):
             own[key] = plain
     return str(chosen), seed if asked.is_random(chosen) else 0, own

@@ -18,6 +18,16 @@ def nearest(given: object, valid: Iterable[str]) -> str:
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
+def among(given: object, valid: Iterable[str]) -> str:
+    """The names there are, and the nearest one.
+
+    >>> among("gausian", ["gaussian", "uniform"])
+    "gaussian, uniform; did you mean 'gaussian'?"
+    """
+    valid = list(valid)
+    return ", ".join(valid) + nearest(given, valid)
+
+
 def slug(text: str) -> str:
     """Small letters, digits and single underscores, as the keys of told numbers are written.
 

@@ -14,16 +14,7 @@ import pandas as pd
 
 from lostlib import stats
 from lostlib.claims.catalog import figure
-from lostlib.claims.verdicts import (
-    HOLDS,
-    NOT,
-    OPPOSITE,
-    TOLD,
-    UNMEASURABLE,
-    Part,
-    Verdict,
-    not_run,
-)
+from lostlib.claims.verdicts import HOLDS, NOT, OPPOSITE, TOLD, UNMEASURABLE, Part, Verdict, not_run
 from lostlib.stats import Estimate
 
 MARGIN = 0.02  # accuracy: a loss that is certainly smaller counts as none

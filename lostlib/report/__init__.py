@@ -13,26 +13,7 @@
 from lostlib.report.drawing import style
 from lostlib.report.figures import figure, table
 from lostlib.report.myst import Cell, escape
-from lostlib.report.notebook import BOOK as BOOK
-from lostlib.report.notebook import NUMBER as NUMBER
-from lostlib.report.notebook import VERDICT as VERDICT
+from lostlib.report.notebook import BOOK, NUMBER, VERDICT
 from lostlib.report.numbers import Number, Published, published, say
 from lostlib.report.parameters import ParameterError, check_parameters
-from lostlib.report.verdicts import MARKS as MARKS
-from lostlib.report.verdicts import provenance, verdict
-
-__all__ = [
-    "Cell",
-    "Number",
-    "ParameterError",
-    "Published",
-    "check_parameters",
-    "escape",
-    "figure",
-    "provenance",
-    "published",
-    "say",
-    "style",
-    "table",
-    "verdict",
-]
+from lostlib.report.verdicts import MARKS, provenance, verdict
