@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lostlib.forms import Form, energy_share, format_numbers, parse_numbers
-from lostlib.text import check, nearest
+from lostlib.text import among, check
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def canonical(
             continue
         if key not in usual:
             known = [*usual, *HOW]
-            raise ValueError(f"{name} has no parameter {key!r}; there are {', '.join(known)}{nearest(key, known)}")
+            raise ValueError(f"{name} has no parameter {key!r}; there are {among(key, known)}")
         if (plain := _plain(key, value)) != _plain(key, usual[key]):
             own[key] = plain
     return str(chosen), seed if asked.is_random(chosen) else 0, own

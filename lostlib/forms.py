@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
-from lostlib.text import check, nearest, parse, write
+from lostlib.text import among, check, parse, write
 
 Numbers = tuple[int, ...] | None  # layers, heads or dimensions; None means all, or what fits the model
 LISTS = {"layers": "n_layers", "heads": "n_heads", "dims": "hidden_size"}  # parameter -> how many a model has
@@ -73,9 +73,7 @@ class Form:
     def __post_init__(self) -> None:
         for key, allowed in self.choices.items():
             if (given := getattr(self, key)) not in allowed:
-                raise ValueError(
-                    f"{self.name}: {key}={given!r} is not one of {', '.join(allowed)}{nearest(given, allowed)}"
-                )
+                raise ValueError(f"{self.name}: {key}={given!r} is not one of {among(given, allowed)}")
         for field in fields(self):
             if field.name in LISTS and (numbers := getattr(self, field.name)) is not None:
                 object.__setattr__(self, field.name, tuple(sorted({int(n) for n in numbers})))
@@ -200,7 +198,7 @@ def settings(preset: str | None = None, **explicit: float | str | None) -> Prese
     (0.4, 0.8)
     """
     if preset is not None and preset not in PRESETS:
-        raise ValueError(f"preset={preset!r} is not one of {', '.join(PRESETS)}{nearest(preset, PRESETS)}")
+        raise ValueError(f"preset={preset!r} is not one of {among(preset, PRESETS)}")
     given = {name: value for name, value in explicit.items() if value is not None}
     return replace(PRESETS[preset or "paper"], **given)  # type: ignore[arg-type]
 

@@ -7,7 +7,10 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from lostlib import paths
+import numpy as np
+import pandas as pd
+
+from lostlib import paths, report
 from lostlib.tables import Key, Table, first_items, held, write
 
 
@@ -52,6 +55,37 @@ def obtain(
     if found.left_out:
         print(f"it lacks {len(found.left_out)} items, for example {next(iter(found.left_out.items()))}")
     return found
+
+
+class Reader:
+    """A chapter's tables: asked for with what is usual in it, and remembered for its last cell."""
+
+    def __init__(self, **usual: Any) -> None:
+        self.usual = usual
+        self.read: list[Table] = []
+
+    def __call__(self, experiment: str, **asked: Any) -> pd.DataFrame:
+        """The rows of one table, see `obtain`."""
+        self.read.append(obtain(experiment, **self.usual | asked))
+        return self.read[-1].frame
+
+    def over_seeds(self, seeds: int, **asked: Any) -> pd.DataFrame:
+        """Answers, each item's `correct` and `unparsed` (nothing could be read) as means over seeds 0, 1, ….
+
+        All else, and `right`, is the first seed's.
+        """
+        runs = [self("answers", seed=seed, **asked) for seed in range(seeds)]
+        right = np.mean([run["correct"].to_numpy(float) for run in runs], axis=0)
+        unparsed = np.mean([run["parsed"].isna() for run in runs], axis=0)
+        return runs[0].assign(correct=right, unparsed=unparsed, right=runs[0]["correct"])
+
+
+def close(chapter: str, tables: Iterable[Table]) -> None:
+    """End a chapter: which tables it stands on, where they came from and how long they took."""
+    tables = list(tables)
+    print(sources(tables))
+    report.say(f"seconds_{chapter}", sum(table.about["seconds"] for table in tables))
+    report.provenance([table.manifest for table in tables])
 
 
 def sources(tables: Iterable[Table]) -> str:

@@ -26,8 +26,12 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
+    def __format__(self, spec: str) -> str:
+        value, low, high = (format(end, spec or ".3f") for end in self)
+        return f"{value} [{low}, {high}]"
+
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return format(self)
 
 
 def cluster_sums(values: ArrayLike, clusters: ArrayLike) -> NDArray[np.float64]:
@@ -136,26 +140,6 @@ def combined(
     if len(sums[0]) == 1 or all(np.ptp(values) == 0 for values in sums):
         return Estimate(value, value, value)
     return Estimate(value, *_interval(sums, statistic, seed))
-
-
-def over_seeds(values: ArrayLike) -> Estimate:
-    """The mean of one value per seed with its 95 % t interval: how much a random intervention's draw matters.
-
-    It says nothing about other items: the runs share them. With one seed there is a value and no interval (nan).
-
-    >>> print(over_seeds([0.70, 0.72, 0.71]))
-    0.710 [0.685, 0.735]
-    """
-    seeds = np.asarray(values, dtype=np.float64)
-    if seeds.ndim != 1 or len(seeds) == 0:
-        raise ValueError(f"expected one value per seed, got an array of shape {seeds.shape}")
-    value = float(seeds.mean())
-    if len(seeds) == 1:
-        return Estimate(value, float("nan"), float("nan"))
-    if np.ptp(seeds) == 0:
-        return Estimate(value, value, value)
-    found = scipy_stats.ttest_1samp(seeds, 0).confidence_interval(0.95)
-    return Estimate(value, float(found.low), float(found.high))
 
 
 class Crossed(NamedTuple):

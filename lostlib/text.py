@@ -28,7 +28,17 @@ def check(what: str, given: object, valid: Iterable[str]) -> None:
     """
     valid = list(valid)
     if given not in valid:
-        raise ValueError(f"unknown {what} {given!r}; there are {', '.join(valid) or 'none'}{nearest(given, valid)}")
+        raise ValueError(f"unknown {what} {given!r}; there are {among(given, valid)}")
+
+
+def among(given: object, valid: Iterable[str]) -> str:
+    """The names there are, and the nearest one.
+
+    >>> among("gausian", ["gaussian", "uniform"])
+    "gaussian, uniform; did you mean 'gaussian'?"
+    """
+    valid = list(valid)
+    return (", ".join(valid) or "none") + nearest(given, valid)
 
 
 def slug(text: str) -> str:

@@ -63,8 +63,9 @@ from lostlib.report import drawing
 
 # %% tags=["hide-input"]
 NAMES = {"none": "true", "shuffled": "shuffled", "gaussian": "gaussian"}
-nulls = results.obtain("nulls", model=model, benchmark=benchmark, n=min(n_items, 200), seed=seed, device=device)
-means = stats.summary(nulls.frame, ["module", "control"], ["rid", "mixig"])
+obtain = results.Reader(model=model, benchmark=benchmark, device=device)
+nulls = obtain("nulls", n=min(n_items, 200), seed=seed)
+means = stats.summary(nulls, ["module", "control"], ["rid", "mixig"])
 _fig, _axes = plt.subplots(1, 2, figsize=(5.2, 2.8))
 for _ax, _value, _label in zip(_axes, ("rid", "mixig"), ("RID", "MixIG (nats)"), strict=True):
     _rows = means[means["value"] == _value].replace({"module": {"attn": "attention", "ffn": "FFN"}})
@@ -75,18 +76,18 @@ drawing.legend_below(_fig, _axes, ncols=3)
 report.figure(
     _fig,
     "nulls",
-    f"True updates beside two null models of the same size, means over layers of {model}, {nulls.frame['item'].nunique()} items, 95 % intervals.",
+    f"True updates beside two null models of the same size, means over layers of {model}, {nulls['item'].nunique()} items, 95 % intervals.",
     "Points with intervals of RID and MixIG for the true, shuffled and gaussian update of attention and FFN.",
     data=means,
 )
 _rid = {
-    (m, c): stats.contrast(nulls.frame, "rid", {"module": m, "control": "none"}, {"module": m, "control": c})
+    (m, c): stats.contrast(nulls, "rid", {"module": m, "control": "none"}, {"module": m, "control": c})
     for m in ("attn", "ffn")
     for c in ("shuffled", "gaussian")
 }
 for (_m, _c), _estimate in _rid.items():
     report.say(f"{_m}_minus_{_c}", _estimate)
-_of_items = nulls.frame.groupby(["module", "cluster", "item", "control"])["rid"].mean().unstack("control")
+_of_items = nulls.groupby(["module", "cluster", "item", "control"])["rid"].mean().unstack("control")
 for _m, _null in _rid:
     _own = _of_items.loc[_m]
     _share = stats.ratio(_own["none"], _own[_null], _own.index.get_level_values("cluster"))
@@ -106,8 +107,8 @@ for _m, _null in _rid:
 # the layers from $a$ to $b$.
 
 # %% tags=["hide-input"]
-spans = results.obtain("spans", model=model, benchmark=benchmark, n=min(n_items, 100), device=device)
-_by_span = stats.summary(spans.frame, ["module", "first", "last"], "rid")
+spans = obtain("spans", n=min(n_items, 100))
+_by_span = stats.summary(spans, ["module", "first", "last"], "rid")
 _titles = {"attn": "attention", "ffn": "FFN", "both": "both"}
 _fig, _axes = plt.subplots(3, 1, figsize=(5.2, 8), sharex=True)
 for _ax, _module in zip(_axes, _titles, strict=True):
@@ -119,11 +120,11 @@ for _ax, _module in zip(_axes, _titles, strict=True):
 report.figure(
     _fig,
     "spans",
-    f"RID, times 100, of all updates from a first to a last layer together, by module; {spans.frame['item'].nunique()} items. The diagonal holds single layers; 95 % intervals are in the data.",
+    f"RID, times 100, of all updates from a first to a last layer together, by module; {spans['item'].nunique()} items. The diagonal holds single layers; 95 % intervals are in the data.",
     "Three triangular heat maps of RID over spans of layers, for attention, the FFN and both.",
     data=_by_span,
 )
-_both = spans.frame[spans.frame["module"] == "both"]
+_both = spans[spans["module"] == "both"]
 _last, _keys = int(_both["last"].max()), ["cluster", "item"]
 _whole = _both[(_both["first"] == 0) & (_both["last"] == _last)].set_index(_keys)["rid"]
 _starts = sorted(_both["first"].unique())
@@ -141,7 +142,7 @@ report.say("whole_minus_steps", _joint)
 _last_only = _both[(_both["first"] == _starts[-1]) & (_both["last"] == _last)].set_index(_keys)["rid"]
 _share = stats.ratio(_last_only.reindex(_whole.index), _whole, _whole.index.get_level_values("cluster"))
 report.say("last_share", *(100 * end for end in _share))
-_parts = spans.frame[(spans.frame["first"] == 0) & (spans.frame["last"] == _last)]
+_parts = spans[(spans["first"] == 0) & (spans["last"] == _last)]
 report.say("all_attn_minus_ffn", stats.contrast(_parts, "rid", {"module": "attn"}, {"module": "ffn"}))
 
 # %% [markdown]
@@ -293,6 +294,4 @@ percent = 100 * 64 // (64 + 576)  # every query still meets every text key
 teach.check_reading("products-left", percent)
 
 # %% tags=["hide-input"]
-print(results.sources([nulls, spans]))
-report.say("seconds_beyond", sum(t.about["seconds"] for t in (nulls, spans)))
-report.provenance([nulls.manifest, spans.manifest])
+results.close("beyond", obtain.read)

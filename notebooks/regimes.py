@@ -97,17 +97,11 @@ KIND = {"mini-pope": "whether", "mini-realworldqa": "where", "mini-mathvista": "
 COLOR = {"whether": "C0", "where": "C1", "how many": "C2"}
 _models, _names = towers.split("+"), benchmarks.split("+")
 _short = {name: name.removeprefix("mini-llava-1.5").strip("-") or "mixing" for name in _models}
-_kept = []
+obtain = results.Reader(n=n_items, device=device)
 if _unknown := [name for name in _names if Choice.parse(name).name not in KIND]:
     raise report.ParameterError(
         f"benchmarks: probes know the answers of {', '.join(KIND)}, not of {', '.join(_unknown)}"
     )
-
-
-def _table(experiment, of, name, n, **how):
-    found = results.obtain(experiment, model=of, benchmark=name, n=n, device=device, **how)
-    _kept.append(found)
-    return found.frame
 
 
 def _kind(name):
@@ -119,12 +113,12 @@ def _say(words, *values):
 
 
 _n_probe = min(n_items, 300)
-probes = {(of, name): _table("probes", of, name, _n_probe) for of in _models for name in _names}
+probes = {(of, name): obtain("probes", model=of, benchmark=name, n=_n_probe) for of in _models for name in _names}
 
 
-def _answers(of, name, intervention="none", run_seed=0):
+def _answers(of, name, intervention="none", seeds=1):
     """Answers to the questions about a scene; sums are kept apart, and bars, which no probe knows, left out."""
-    frame = _table("answers", of, name, n_items, intervention=intervention, seed=run_seed)
+    frame = obtain.over_seeds(seeds, model=of, benchmark=name, intervention=intervention)
     frame = frame[~frame["group"].str.startswith("bar")].reset_index(drop=True)
     return frame.assign(picture=frame["group"] != "arithmetic")
 
@@ -160,9 +154,7 @@ for (_of, _name), _rows in probes.items():
             }
         )
 known = pd.DataFrame(_lines)
-_text = known.assign(
-    text=[f"{v:.2f} [{a:.2f}, {b:.2f}]" for v, a, b in zip(known["value"], known["low"], known["high"], strict=True)]
-)
+_text = known.assign(text=[f"{stats.Estimate(*ends):.2f}" for ends in known[["value", "low", "high"]].to_numpy()])
 _wide = _text.pivot(index=["tower", "question"], columns="read from", values="text")
 _wide = _wide.loc[
     [(_short[of], _kind(name)) for of in _models for name in _names], list(dict.fromkeys(known["read from"]))
@@ -231,13 +223,12 @@ RULES = ("gaussian", "uniform", "permuted", "static", "zero")
 RUNS = {rule: f"sap:keys=visual,weights={rule}" for rule in RULES}
 
 
-def _after(of, name, rule):
-    runs = [_answers(of, name, RUNS[rule], s) for s in range(seeds if rule == "gaussian" else 1)]
-    right = np.mean([run["correct"].astype(float) for run in runs], axis=0)
-    return runs[0].assign(correct=right)
-
-
-after = {(of, name, rule): _after(of, name, rule) for of in _models for name in _names for rule in RULES}
+after = {
+    (of, name, rule): _answers(of, name, RUNS[rule], seeds if rule == "gaussian" else 1)
+    for of in _models
+    for name in _names
+    for rule in RULES
+}
 _lines = []
 for (_of, _name, _rule), _frame in after.items():
     _seen = _frame["picture"]
@@ -384,8 +375,8 @@ for _of in _models:
                 "question": _kind(_name),
                 "chance": guess[_name],
                 "untouched": _was["correct"].mean(),
-                "copies": f"{_left.value:.3f} [{_left.low:.3f}, {_left.high:.3f}]",
-                "noise on top": f"{_more.value:+.3f} [{_more.low:+.3f}, {_more.high:+.3f}]",
+                "copies": str(_left),
+                "noise on top": f"{_more:+.3f}",
                 "copies_above_chance": _left.low > guess[_name],
                 "copies_value": _left.value,
                 "copies_low": _left.low,
@@ -430,7 +421,7 @@ _n_look = min(n_items, 500)
 _lines = []
 for _of in _models:
     for _name in _names:
-        _frame = _table("attention", _of, _name, _n_look).dropna(subset=["relevant"])
+        _frame = obtain("attention", model=_of, benchmark=_name, n=_n_look).dropna(subset=["relevant"])
         _per_item = (
             _frame.groupby(["cluster", "item"], sort=False)[["visual", "relevant", "expected"]].mean().reset_index()
         )
@@ -617,6 +608,4 @@ against = "b"  # the condition is met and the consequence fails; c says where it
 teach.check_reading("what-would-refute", against)
 
 # %% tags=["hide-input"]
-print(results.sources(_kept))
-report.say("seconds_regimes", sum(t.about["seconds"] for t in _kept))
-report.provenance([t.manifest for t in _kept])
+results.close("regimes", obtain.read)

@@ -57,13 +57,14 @@ from lostlib.report import drawing
 # tokens that show the objects asked about; everything else could be thrown away.
 
 # %% tags=["hide-input"]
-answered = results.obtain("answers", model=model, benchmark=benchmark, n=n_items, device=device)
+obtain = results.Reader(model=model, benchmark=benchmark, n=n_items, device=device)
+answered = obtain("answers")
 _shown = {}  # one question a picture, about something that is there where that is known
 for _item in sorted(load_benchmark(benchmark, n=n_items).items, key=lambda item: not item.relevant):
     if _item.images:
         _shown.setdefault(_item.cluster, _item)
 _items = list(_shown.values())[:3]
-_said = dict(zip(answered.frame["item"], answered.frame["raw"], strict=True))
+_said = dict(zip(answered["item"], answered["raw"], strict=True))
 
 _fig, _axes = plt.subplots(
     max(1, len(_items)), 2, figsize=(5.2, 1.6 * max(1, len(_items))), squeeze=False, width_ratios=(2, 3)
@@ -147,8 +148,7 @@ report.figure(
 # measured now when you ask for another model or more items.
 
 # %% tags=["hide-input"]
-table = results.obtain("residual", model=model, benchmark=benchmark, n=n_items, seed=seed, device=device)
-rows = table.frame[table.frame["control"] == "none"]
+rows = obtain("residual", seed=seed).query("control == 'none'")
 _choice = ModelChoice.parse(model)
 if _choice.card:
     _hidden = _choice.card.hidden
@@ -157,7 +157,7 @@ else:
 
     _config = AutoConfig.from_pretrained(_choice.folder or _choice.name, revision=_choice.wanted_revision)
     _hidden = _config.get_text_config().hidden_size
-report.say("baseline_accuracy", stats.mean(answered.frame["correct"], answered.frame["cluster"]))
+report.say("baseline_accuracy", stats.mean(answered["correct"], answered["cluster"]))
 report.say("n_residual", rows["item"].nunique())
 report.say("tokens", rows["tokens"].mean())
 report.say("hidden", _hidden)
@@ -363,6 +363,4 @@ def my_participation_ratio(X):
 teach.check_participation_ratio(my_participation_ratio)
 
 # %% tags=["hide-input"]
-print(results.sources([answered, table]))
-report.say("seconds_residual_stream", sum(t.about["seconds"] for t in [answered, table]))
-report.provenance([answered.manifest, table.manifest])
+results.close("residual_stream", obtain.read)

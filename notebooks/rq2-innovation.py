@@ -64,7 +64,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from lostlib import claims, results, stats
-from lostlib.report import drawing
+from lostlib.report import drawing, words
 
 # %% [markdown]
 # ## Minimal code
@@ -81,31 +81,11 @@ from lostlib.report import drawing
 # ## What was measured
 
 # %% tags=["hide-input"]
-KINDS = {
-    ("attn", "none"): "attention",
-    ("ffn", "none"): "FFN",
-    ("attn", "noise_delta"): "Noise Δ",
-    ("attn", "noise_qkv"): "Noise QKV",
-    ("attn", "no_rope"): "ε(RoPE)",
-}
-PUBLISHED = {
-    "attention": "rid_attn",
-    "FFN": "rid_ffn",
-    "Noise Δ": "rid_noise_delta",
-    "Noise QKV": "rid_noise_qkv",
-    "ε(RoPE)": "eps_rope",
-}
-
-
-def _named(frame):
-    """Rows with one readable name for module and control."""
-    return frame.assign(kind=[KINDS[pair] for pair in zip(frame["module"], frame["control"], strict=True)])
-
-
-table = results.obtain("residual", model=model, benchmark=benchmark, n=n_items, seed=seed, device=device)
-rows = _named(table.frame)
+PUBLISHED = {kind: f"rid_{key}" for kind, key in words.UPDATES.items()} | {"ε(RoPE)": "eps_rope"}
+obtain = results.Reader(model=model, benchmark=benchmark, n=n_items, seed=seed, device=device)
+rows = words.of_updates(obtain("residual"))
 overall = stats.summary(rows, ["kind"], "rid").set_index("kind").loc[list(PUBLISHED)].reset_index()
-for _kind, _key in zip(PUBLISHED, ("attn", "ffn", "noise_delta", "noise_qkv", "eps_rope"), strict=True):
+for _kind, _key in (words.UPDATES | {"ε(RoPE)": "eps_rope"}).items():
     _row = overall[overall["kind"] == _kind].iloc[0]
     report.say(f"rid_{_key}", _row["mean"], _row["low"], _row["high"])
 report.say("n_rid", rows["item"].nunique())
@@ -215,14 +195,11 @@ report.say("column_rest", _column["mean"].iloc[1:].max())
 # %% tags=["hide-input"]
 RULES = ("numerical", "numerical32", "energy=0.99", "energy=0.9", "erank")
 _few = min(n_items, 50)
-_kept = [table]
 _by_rule = []
 for _rule in RULES:
-    _own = {} if _rule == "numerical" else {"rank": _rule}
-    _found = results.obtain("residual", model=model, benchmark=benchmark, n=_few, seed=seed, device=device, **_own)
-    _kept.append(_found)
-    _by_rule.append(stats.summary(_named(_found.frame), ["kind"], "rid").assign(rule=_rule))
-    _gap = stats.contrast(_named(_found.frame), "rid", {"kind": "FFN"}, {"kind": "attention"})
+    _found = words.of_updates(obtain("residual", n=_few, rank=_rule))
+    _by_rule.append(stats.summary(_found, ["kind"], "rid").assign(rule=_rule))
+    _gap = stats.contrast(_found, "rid", {"kind": "FFN"}, {"kind": "attention"})
     report.say(f"ffn_minus_attn_{_rule.replace('energy=0.', 'energy_')}", _gap)
 rules = pd.concat(_by_rule)
 _fig, _ax = plt.subplots()
@@ -248,15 +225,10 @@ report.figure(
 # %% tags=["hide-input"]
 _scales = ("noise_delta", "noise_delta:scale=token", "noise_delta:scale=unit")
 _lines = []
-_scale_table = results.obtain(
-    "residual", model=model, benchmark=benchmark, n=_few, seed=seed, device=device, controls=list(_scales)
-)
-_scope_table = results.obtain(
-    "residual", model=model, benchmark=benchmark, n=_few, seed=seed, device=device, scope="model"
-)
-for _name, _found in (("one layer at a time", _scale_table), ("whole model", _scope_table)):
-    _kept.append(_found)
-    _means = stats.summary(_found.frame[_found.frame["control"] != "none"], ["control"], "rid")
+_by_scale = obtain("residual", n=_few, controls=list(_scales))
+_by_scope = obtain("residual", n=_few, scope="model")
+for _name, _found in (("one layer at a time", _by_scale), ("whole model", _by_scope)):
+    _means = stats.summary(_found[_found["control"] != "none"], ["control"], "rid")
     _lines.append(_means.assign(scope=_name))
 scope = pd.concat(_lines)[["scope", "control", "mean", "low", "high"]].rename(columns={"mean": "RID"})
 report.table(
@@ -427,6 +399,4 @@ always_zero = "delta_d_row"
 teach.check_reading("always-zero", always_zero)
 
 # %% tags=["hide-input"]
-print(results.sources(_kept))
-report.say("seconds_rq2", sum(t.about["seconds"] for t in _kept))
-report.provenance([t.manifest for t in _kept])
+results.close("rq2", obtain.read)

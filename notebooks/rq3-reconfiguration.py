@@ -80,7 +80,7 @@ import seaborn as sns
 
 from lostlib import claims, results, stats
 from lostlib.benchmarks import Choice, load_benchmark
-from lostlib.report import drawing, interactive
+from lostlib.report import drawing, interactive, words
 
 # %% [markdown]
 # ## Minimal code
@@ -98,17 +98,10 @@ from lostlib.report import drawing, interactive
 # ## Mixing
 
 # %% tags=["hide-input"]
-KINDS = {
-    ("attn", "none"): "attention",
-    ("ffn", "none"): "FFN",
-    ("attn", "noise_delta"): "Noise Δ",
-    ("attn", "noise_qkv"): "Noise QKV",
-}
-KEYS = {"attention": "attn", "FFN": "ffn", "Noise Δ": "noise_delta", "Noise QKV": "noise_qkv"}
-_n_residual = min(n_items, 200)
-residual = results.obtain("residual", model=model, benchmark=benchmark, n=_n_residual, seed=seed, device=device)
-rows = residual.frame[residual.frame["control"] != "no_rope"]
-rows = rows.assign(kind=[KINDS[pair] for pair in zip(rows["module"], rows["control"], strict=True)])
+KEYS = words.UPDATES
+obtain = results.Reader(model=model, n=n_items, device=device)
+rows = obtain("residual", benchmark=benchmark, n=min(n_items, 200), seed=seed)
+rows = words.of_updates(rows[rows["control"] != "no_rope"])
 overall = stats.summary(rows, ["kind"], ["rid", "mixig"])
 mixig = overall[overall["value"] == "mixig"].set_index("kind").loc[list(KEYS)]
 rid = overall[overall["value"] == "rid"].set_index("kind").loc[list(KEYS)]
@@ -134,11 +127,7 @@ report.figure(
 _fig, _ax = plt.subplots(figsize=(5.2, 3.6))
 for _kind, _marker in zip(KEYS, drawing.MARKERS, strict=False):
     _x, _y = rid.loc[_kind], mixig.loc[_kind]
-    _ax.errorbar(
-        _x["mean"], _y["mean"],
-        xerr=[[_x["mean"] - _x["low"]], [_x["high"] - _x["mean"]]], yerr=[[_y["mean"] - _y["low"]], [_y["high"] - _y["mean"]]],
-        fmt=_marker, ms=7, capsize=3,
-    )  # fmt: skip
+    drawing.cross(_ax, _x, _y, fmt=_marker, ms=7, capsize=3)
     _ax.annotate(_kind, (_x["mean"], _y["mean"]), xytext=(6, 6), textcoords="offset points")
 _ax.axhline(0, color="black", lw=0.8)
 _ax.set(xlabel="RID (innovation)", ylabel="MixIG in nats (reconfiguration)", xlim=(0, None))
@@ -202,26 +191,14 @@ RUNS = {f"visual: {w}": f"sap:keys=visual,weights={w}" for w in VISUAL} | {
     "no RoPE": "no_rope",
 }
 _names = benchmarks.split("+")
-_kept = [residual]
-
-
-def _answers(name, intervention, run_seed=0):
-    found = results.obtain(
-        "answers", model=model, benchmark=name, n=n_items, intervention=intervention, seed=run_seed, device=device
-    )
-    _kept.append(found)
-    return found.frame
 
 
 def _run(name, label):
     """Answers under one intervention; gaussian weights on visual keys as the mean over several seeds."""
-    runs = [_answers(name, RUNS[label], s) for s in range(seeds if label == "visual: gaussian" else 1)]
-    right = pd.concat([run["correct"].astype(float) for run in runs], axis=1)
-    unread = pd.concat([run["parsed"].isna().astype(float) for run in runs], axis=1)
-    return runs[0].assign(correct=right.mean(axis=1), unparsed=unread.mean(axis=1), right=runs[0]["correct"])
+    return obtain.over_seeds(seeds if label == "visual: gaussian" else 1, benchmark=name, intervention=RUNS[label])
 
 
-baseline = {name: _answers(name, "none") for name in _names}
+baseline = {name: obtain("answers", benchmark=name) for name in _names}
 chance = {name: load_benchmark(name, n=n_items).chance for name in _names}
 measurable = {name: not claims.at_chance(f, chance[name]) for name, f in baseline.items()}
 after = {(name, label): _run(name, label) for name in _names for label in RUNS}
@@ -265,7 +242,6 @@ for _name in _names:
         report.say(f"sap_{_slug[_name]}_{_key}", *_of.loc[_label, ["accuracy", "low", "high"]])
         report.say(f"change_{_slug[_name]}_{_key}", *_of.loc[_label, ["change", "change_low", "change_high"]])
 
-_fig, _ax = plt.subplots(figsize=(5.2, 6))
 _changes = (
     sap.dropna(subset="change")
     .drop(columns=["low", "high"])
@@ -273,10 +249,7 @@ _changes = (
 )
 _before = sap[sap["run"] == "baseline"].set_index("benchmark")["accuracy"]
 _named = {n: f"{n}, {'baseline' if measurable[n] else 'at chance:'} {_before[n]:.2f}" for n in _names}
-_ax.axvline(0, color="black", lw=0.8)
-drawing.groups(_ax, _changes, "run", "benchmark", _named, "change", lying=True)
-_ax.set(xlabel="change of accuracy", xlim=(-1.05, 0.15))
-drawing.legend_below(_fig, [_ax], ncols=1)
+_fig = drawing.changes(_changes, "run", "benchmark", _named, "change", height=6, ncols=1, xlim=(-1.05, 0.15))
 report.figure(
     _fig,
     "sap",
@@ -287,12 +260,7 @@ report.figure(
 )
 
 # %% tags=["hide-input"]
-_wide = sap.assign(
-    text=[
-        f"{a:.3f} [{low:.3f}, {high:.3f}]"
-        for a, low, high in zip(sap["accuracy"], sap["low"], sap["high"], strict=True)
-    ]
-)
+_wide = sap.assign(text=[str(stats.Estimate(*ends)) for ends in sap[["accuracy", "low", "high"]].to_numpy()])
 _wide = _wide.pivot(index="run", columns="benchmark", values="text").loc[["baseline", *RUNS], _names]
 _flat = (sap["low"] == sap["high"]).any()  # resampling pictures changes nothing
 _flat_note = (
@@ -415,9 +383,8 @@ if _asks_sums:
 # %% tags=["hide-input"]
 _looks = []
 for _name in _names:
-    _found = results.obtain("attention", model=model, benchmark=_name, n=min(n_items, 200), device=device)
-    _kept.append(_found)
-    _looks.append(stats.summary(_found.frame, ["layer"], ["relevant", "expected", "visual"]).assign(benchmark=_name))
+    _found = obtain("attention", benchmark=_name, n=min(n_items, 200))
+    _looks.append(stats.summary(_found, ["layer"], ["relevant", "expected", "visual"]).assign(benchmark=_name))
     _means = _looks[-1].set_index(["value", "layer"])
     if _means.loc["relevant", "mean"].notna().any():  # only a made world knows which patches decide
         _best = _means.loc["relevant", "mean"].idxmax()
@@ -450,15 +417,8 @@ for _label, _intervention in (
     ("learned", "none"),
     *((w, f"sap:keys=visual,weights={w}") for w in ("gaussian", "permuted")),
 ):
-    _found = {
-        name: results.obtain(
-            "maps", model=model, benchmark=name, n=min(n_items, 2), intervention=_intervention, device=device
-        )
-        for name in _names
-    }
-    _kept.extend(_found.values())
-    _run_label = "learned" if _label == "learned" else f"visual: {_label}"
-    maps[_label] = _by_benchmark({name: found.frame for name, found in _found.items()}), said[_run_label]
+    _found = {n: obtain("maps", benchmark=n, n=min(n_items, 2), intervention=_intervention) for n in _names}
+    maps[_label] = _by_benchmark(_found), said["learned" if _label == "learned" else f"visual: {_label}"]
 if scenes:
     interactive.maps(
         scenes,
@@ -477,7 +437,7 @@ if scenes:
 # on image tokens again: in the row of the last token only; in one layer only; in a layer and all above it.
 
 # %% tags=["hide-input"]
-_n_layers = int(residual.frame["layer"].max()) + 1
+_n_layers = int(rows["layer"].max()) + 1
 _bands = [(int(part[0]), int(part[-1])) for part in np.array_split(np.arange(_n_layers), min(6, _n_layers))]
 _span = lambda a, b: f"{a}-{b}" if b > a + 1 else "+".join(map(str, range(a, b + 1)))  # noqa: E731
 _few = min(n_items, 500)
@@ -487,12 +447,8 @@ for _name in _names:
     _base = baseline[_name].head(_few)
 
     def _change(where, _name=_name, _base=_base):
-        _found = results.obtain(
-            "answers", model=model, benchmark=_name, n=_few, seed=0, device=device,
-            intervention=f"sap:keys=visual,{where}",
-        )  # fmt: skip
-        _kept.append(_found)
-        return stats.difference(_found.frame["correct"], _base["correct"], _base["cluster"])
+        _found = obtain("answers", benchmark=_name, n=_few, intervention=f"sap:keys=visual,{where}")
+        return stats.difference(_found["correct"], _base["correct"], _base["cluster"])
 
     for _rows in ROWS:
         _in_rows = report.say(f"where_{_slug[_name]}_{_rows}", _change(f"queries={_rows},weights=permuted"))
@@ -725,6 +681,4 @@ run = "permuted"
 teach.check_reading("which-run-tells", run)
 
 # %% tags=["hide-input"]
-print(results.sources(_kept))
-report.say("seconds_rq3", sum(t.about["seconds"] for t in _kept))
-report.provenance([t.manifest for t in _kept])
+results.close("rq3", obtain.read)

@@ -52,7 +52,7 @@ import pandas as pd
 from lostlib import claims, results, stats
 from lostlib.checkpoints import CARDS
 from lostlib.claims import scorecard
-from lostlib.report import drawing
+from lostlib.report import drawing, words
 
 # %% [markdown]
 # ## Minimal code
@@ -187,15 +187,9 @@ report.table(
 # is the tolerance ε(RoPE). Mind the scales: each panel has its own.
 
 # %% tags=["hide-input"]
-KINDS = {("attn", "none"): "attention", ("ffn", "none"): "FFN", ("attn", "noise_delta"): "Noise Δ", ("attn", "noise_qkv"): "Noise QKV",
-         ("attn", "no_rope"): "ε(RoPE)"}  # fmt: skip
 _rows = {name: shelf.get("residual", name, benchmark) for name in shelf.models}
-residual = {
-    name: rows.assign(kind=[KINDS[pair] for pair in zip(rows["module"], rows["control"], strict=True)])
-    for name, rows in _rows.items()
-    if rows is not None
-}
-_keys = {"attention": "attn", "FFN": "ffn", "Noise Δ": "noise_delta", "Noise QKV": "noise_qkv"}
+residual = {name: words.of_updates(rows) for name, rows in _rows.items() if rows is not None}
+_keys = words.UPDATES
 _value = lambda key: {end: report.published(key).value for end in ("mean", "low", "high")}  # noqa: E731
 _points = [
     {"model": "paper, mean of its models", "kind": kind, "value": of, **_value(f"{of}_{key}")}
@@ -216,11 +210,7 @@ for _ax, _name in zip(_axes.flat, _panels, strict=False):
     _of = plane[plane["model"] == _name].set_index(["value", "kind"])
     for _kind, _marker in zip(_keys, "osD^", strict=True):
         _x, _y = _of.loc[("rid", _kind)], _of.loc[("mixig", _kind)]
-        _ax.errorbar(
-            _x["mean"], _y["mean"],
-            xerr=[[_x["mean"] - _x["low"]], [_x["high"] - _x["mean"]]], yerr=[[_y["mean"] - _y["low"]], [_y["high"] - _y["mean"]]],
-            fmt=_marker, ms=6, capsize=2, label=_kind,
-        )  # fmt: skip
+        drawing.cross(_ax, _x, _y, fmt=_marker, ms=6, capsize=2, label=_kind)
     _ax.axvline(_of.loc[("rid", "ε(RoPE)"), "mean"], color="0.4", ls="--", lw=1)
     _ax.axhline(0, color="black", lw=0.8)
     _ax.set_title(_name)
@@ -395,7 +385,7 @@ for _key, (_name, _on) in _named.items():
     if _key == "several_images":
         _rows = _rows[_rows["tokens"] > _card.hidden]
     _parts = {label: stats.contrast(_rows, part, _ffn, _attention) for part, label in PARTS.items()}
-    _told = {label: f"{e.value:+.4f} [{e.low:+.4f}, {e.high:+.4f}]" for label, e in _parts.items()}
+    _told = {label: f"{e:+.4f}" for label, e in _parts.items()}
     _tokens = int(_rows["tokens"].median())
     _lines.append({"model": _name, "benchmark": _on, "tokens": _tokens, "dimensions": _card.hidden} | _told)
     report.say(f"c2_{_key}", _parts["RID"])
@@ -525,7 +515,4 @@ one_point = "does not hold"
 teach.check_reading("wide-interval", one_point)
 
 # %% tags=["hide-input"]
-_kept = list(shelf.read.values())
-print(results.sources(_kept))
-report.say("seconds_scorecard", sum(t.about["seconds"] for t in _kept))
-report.provenance([t.manifest for t in _kept])
+results.close("scorecard", shelf.read.values())

@@ -78,7 +78,7 @@ chance = {name: made.chance for name, made in asked_of.items()}
 few, many, half = (
     min(n_items, n) for n in (50, 200, 100)
 )  # items for metrics, for the reference; for float16, which is slow on a CPU
-kept = []
+obtain = results.Reader(model=model, n=n_items, device=device)
 
 
 def _variant(**how):
@@ -86,21 +86,15 @@ def _variant(**how):
     return str(replace(OWN, **how))
 
 
-def _obtain(experiment, of, on, n, **more):
-    found = results.obtain(experiment, model=of, benchmark=on, n=n, device=device, **more)
-    kept.append(found)
-    return found.frame
-
-
 def stream(of=model, on=benchmark, n=few, **own):
     """Residual metrics."""
-    return _obtain("residual", of, on, n, seed=seed, **own)
+    return obtain("residual", model=of, benchmark=on, n=n, seed=seed, **own)
 
 
 def answers(name, keys=None, of=model, run=seed, n=n_items, weights="gaussian"):
     """Answers of the untouched model, or with replaced weights on some keys."""
     changed = {"intervention": f"sap:keys={keys},weights={weights}", "seed": run} if keys else {}
-    return _obtain("answers", of, name, n, **changed)
+    return obtain("answers", model=of, benchmark=name, n=n, **changed)
 
 
 RULES = {
@@ -143,7 +137,7 @@ text = answers(sums, "text") if sums else None
 reference = choose(REFERENCE, "as in the chapters", of_stream(whole) | of_answers(before, noisy, text))
 
 RANKS = ("numerical32", "energy=0.999", "energy=0.99", "energy=0.95", "energy=0.9", "erank")
-ranked = {rule: stream(**({} if rule == "numerical" else {"rank": rule})) for rule in ("numerical", *RANKS)}
+ranked = {rule: stream(rank=rule) for rule in ("numerical", *RANKS)}
 for _rule in RANKS:
     choose("rank rule", _rule, of_stream(ranked[_rule], ("C1", "C2", "C4", "C5")))
 
@@ -427,15 +421,7 @@ _ax.axhline(0, color="black", lw=0.8)
 for _k, (_name, _marker) in enumerate(zip(ESTIMATES, "osD", strict=True)):
     _part = energy[energy["estimate"] == _name]
     _x = np.arange(len(_part)) + (_k - 1) * 0.12
-    _ax.errorbar(
-        _x,
-        _part["value"],
-        [_part["value"] - _part["low"], _part["high"] - _part["value"]],
-        fmt=_marker,
-        ms=5,
-        capsize=2,
-        label=_name,
-    )
+    drawing.points(_ax, _x, _part, "value", fmt=_marker, label=_name)
 _ax.set(xticks=range(len(ranked)), ylabel="difference of RID")
 _ax.set_xticklabels(list(ranked), rotation=35, ha="right")
 drawing.legend_below(_fig, [_ax], ncols=1)
@@ -505,15 +491,7 @@ for _ax, _value, _label in zip(_axes, ("rid", "mixig"), ("RID", "MixIG (10⁻³ 
     for _k, (_module, _name) in enumerate((("attn", "attention"), ("ffn", "FFN"))):
         _part = heavy[(heavy["value"] == _value) & (heavy["module"] == _module)].set_index("stream").loc[list(STREAMS)]
         _y = np.arange(len(STREAMS)) + (_k - 0.5) * 0.24
-        _ax.errorbar(
-            _part["mean"],
-            _y,
-            xerr=[_part["mean"] - _part["low"], _part["high"] - _part["mean"]],
-            fmt="os"[_k],
-            ms=5,
-            capsize=2,
-            label=_name,
-        )
+        drawing.points(_ax, _y, _part, lying=True, fmt="os"[_k], label=_name)
     _ax.set(yticks=range(len(STREAMS)))
     _ax.set_xlabel(_label)
     _ax.set_yticklabels(STREAMS)
@@ -688,10 +666,8 @@ for _ax, _columns, _top in zip(_axes, (["C1", "C2"], [_pope, "C9"]), (many, n_it
     for _k, _column in enumerate(_columns):
         _part = _sized[_sized["column"] == _column].sort_values("items")
         _part = _part.assign(items=_part["items"].replace(0, _top)).sort_values("items")
-        _error = [_part["value"] - _part["low"], _part["high"] - _part["value"]]
-        _ax.errorbar(
-            _part["items"] * (1 + 0.06 * _k), _part["value"], _error, fmt="os"[_k], ms=4, capsize=2, label=_column
-        )
+        _at = _part["items"] * (1 + 0.06 * _k)
+        drawing.points(_ax, _at, _part, "value", fmt="os"[_k], ms=4, label=_column)
     _ax.set(xscale="log", xlabel="items")
     _ax.legend()
 _axes[0].set_ylabel("difference of RID")
@@ -827,9 +803,5 @@ ways = 2**7  # each choice doubles them
 teach.check_reading("all-paths", ways)
 
 # %% tags=["hide-input"]
-_once = list(
-    {t.key.path: t for t in sorted(kept, key=lambda t: t.key.n)}.values()
-)  # what was asked for with fewer items is the same table
-print(results.sources(_once))
-report.say("seconds_sensitivity", sum(t.about["seconds"] for t in _once))
-report.provenance([t.manifest for t in _once])
+# what was asked for with fewer items is the same table
+results.close("sensitivity", {t.key.path: t for t in sorted(obtain.read, key=lambda t: t.key.n)}.values())

@@ -126,20 +126,14 @@ from lostlib.text import slug
 # ## Does the mini model have sinks?
 
 # %% tags=["hide-input"]
-_kept = []
+obtain = results.Reader(model=model, benchmark=benchmark, n=n_items, device=device)
 _tau = tau if "%" in tau else float(tau)
 _planted = getattr(checkpoints.CARDS.get(model), "planted_in", None)
 _models = [name for name in dict.fromkeys((compare, model)) if name]
 
 
-def _obtain(experiment, n, of=model, on=benchmark, **more):
-    found = results.obtain(experiment, model=of, benchmark=on, n=n, device=device, **more)
-    _kept.append(found)
-    return found.frame
-
-
 _n_tokens = min(n_items, 120)
-tokens = {name: _obtain("sinks", _n_tokens, name, tau=_tau) for name in _models}
+tokens = {name: obtain("sinks", n=_n_tokens, model=name, tau=_tau) for name in _models}
 _lines, _firsts = [], {}
 for _name, _rows in tokens.items():
     _visual = _rows[_rows["kind"] == "visual"]
@@ -174,7 +168,7 @@ if compare in census.index:
     report.say("first_compared", *_firsts[compare])
     report.say("any_compared", census.loc[compare, "any dimension"])
 report.table(
-    census.assign(**{"visual sinks": [f"{report.Number('', *e):.2f}" for e in census["visual sinks"]]}),
+    census.assign(**{"visual sinks": [f"{e:.2f}" for e in census["visual sinks"]]}),
     "models",
     f"Sinks on {_n_tokens} items of {benchmark}, tau = {tau}. First token: share of its energy in the strongest sink dimension, in "
     "the layer where it is largest. Visual sinks: mean a picture, with a 95 % interval over pictures (where none has one, that of "
@@ -328,7 +322,7 @@ _others = [name for name in _models if name != model]
 _judged = _others[0] if _planted and _others else model  # what was planted proves nothing
 _found = claims.sinks_exist(tokens[_judged], planted=_judged == model and bool(_planted))
 _text, _printed, _measured, _status, _rule = _found.box
-_beside = f"; {model}, planted: {report.Number('', *counted):.2f}" if _judged != model else ""
+_beside = f"; {model}, planted: {counted:.2f}" if _judged != model else ""
 report.verdict(_text, _printed, f"{_judged}: {_measured}{_beside}", _status, _rule)
 
 # %% [markdown]
@@ -338,8 +332,9 @@ report.verdict(_text, _printed, f"{_judged}: {_measured}{_beside}", _status, _ru
 # `layers` and `heads` are parameters of this chapter. {numref}`fig-sinkmaps-heads` shows single heads.
 
 # %% tags=["hide-input"]
-maps = _obtain("sinkmaps", 4, on="mini-realworldqa" if benchmark.startswith("mini-") else benchmark, tau=_tau)
-_asked = load_benchmark("mini-realworldqa" if benchmark.startswith("mini-") else benchmark, n=4).items[picture]
+_on_maps = "mini-realworldqa" if benchmark.startswith("mini-") else benchmark
+maps = obtain("sinkmaps", benchmark=_on_maps, n=4, tau=_tau)
+_asked = load_benchmark(_on_maps, n=4).items[picture]
 _map = maps[maps["item"] == _asked.uid]
 _wanted = lambda text, values: list(values) if text == "all" else [v for v in map(int, text.split("+")) if v in values]  # noqa: E731
 _heads, _all_layers = _wanted(heads, sorted(_map["head"].unique())), _wanted(layers, sorted(_map["layer"].unique()))
@@ -430,12 +425,8 @@ _at = "" if _tau == 20 else f",tau={_tau}"
 _chance = {name: load_benchmark(name, n=n_items).chance for name in {benchmark, *_names}}
 
 
-def _answers(name, intervention="none", run_seed=0, of=model, n=n_items):
-    return _obtain("answers", n, of, name, intervention=intervention, seed=run_seed)
-
-
 _on = list(dict.fromkeys((benchmark, *_names)))
-_bases = {name: _answers(name) for name in _on}
+_bases = {name: obtain("answers", benchmark=name) for name in _on}
 _clear = [n for n in _on if not claims.at_chance(_bases[n], _chance[n])]
 _slug = {name: Choice.parse(name).slug for name in _on}
 _n_others = min(n_items, 300)
@@ -448,7 +439,7 @@ for _name in _on if has_sinks else ():
     for _label, (_keys, _flavour) in (CUTS | ZERO if _name == benchmark else CUTS).items():
         _text = f"knockout:keys={_keys}{_flavour}{'' if _keys == 'all_visual' else _at}"
         _draws = range(seeds if _keys == "random" else 1)
-        _cut[_name, _label] = [_answers(_name, _text, s, n=_n) for s in _draws]
+        _cut[_name, _label] = [obtain("answers", benchmark=_name, intervention=_text, seed=s, n=_n) for s in _draws]
         _runs = [run["correct"].astype(float) for run in _cut[_name, _label]]
         _right[_name, _label] = pd.concat(_runs, axis=1).mean(axis=1)
         _change = stats.difference(_right[_name, _label], _before["correct"], _before["cluster"])
@@ -462,14 +453,9 @@ for _name in _on if has_sinks else ():
     )
 cuts = pd.DataFrame(_lines)
 if has_sinks:
-    _fig, _ax = plt.subplots(figsize=(5.2, 4.4))
     _before = cuts.groupby("benchmark")["before"].first()
-    _ax.axvline(0, color="black", lw=0.8)
-    drawing.groups(
-        _ax, cuts, "cut", "benchmark", {n: f"{n}, baseline {_before[n]:.2f}" for n in _on}, "value", lying=True
-    )
-    _ax.set(xlabel="change of accuracy")
-    drawing.legend_below(_fig, [_ax], ncols=1)
+    _named = {n: f"{n}, baseline {_before[n]:.2f}" for n in _on}
+    _fig = drawing.changes(cuts, "cut", "benchmark", _named, height=4.4, ncols=1)
     report.figure(
         _fig,
         "cuts",
@@ -524,7 +510,7 @@ report.verdict(
 
 # %% tags=["hide-input"]
 _n_heads = min(n_items, 60)
-head = _obtain("heads", _n_heads, tau=_tau, p=p, rho=rho)
+head = obtain("heads", n=_n_heads, tau=_tau, p=p, rho=rho)
 _cells = head.groupby(["layer", "head"])[["selected", "moved", "visual", "share"]].mean().reset_index()
 _fig, _axes = plt.subplots(1, 2, figsize=(5.2, 3.2), sharey=True)
 for _ax, _value, _title in zip(
@@ -545,13 +531,18 @@ report.figure(
 )  # fmt: skip
 
 # %% tags=["hide-input"]
-_every = {(of, name): _bases[name] if of == model else _answers(name, of=of) for of in _models for name in _names}
+_every = {
+    (of, name): _bases[name] if of == model else obtain("answers", model=of, benchmark=name)
+    for of in _models
+    for name in _names
+}
 _lines, _moved = [], {}
 for (_of, _name), _before in _every.items():
     for _rho in claims.RHO.values():
         if _of != model and _rho != claims.rho_for(_name):
             continue  # one run shows that a model without sinks does not change
-        _after = _moved[_of, _name, _rho] = _answers(_name, f"var:tau={_tau},p={float(p)},rho={_rho}", of=_of)
+        _how = f"var:tau={_tau},p={float(p)},rho={_rho}"
+        _after = _moved[_of, _name, _rho] = obtain("answers", model=_of, benchmark=_name, intervention=_how)
         _change = stats.difference(_after["correct"], _before["correct"], _before["cluster"])
         _moves = stats.mcnemar(_after["correct"], _before["correct"])
         _lines.append(
@@ -583,11 +574,7 @@ for _row in own.itertuples():
     )
 _own_rho = {n: f"{n} {r:g}" for n, r in zip(own["benchmark"], own["rho"], strict=True)}
 _shown = var[var["model"] == model].sort_values("rho").assign(at=lambda f: [f"$\\rho$ = {r:g}" for r in f["rho"]])
-_fig, _ax = plt.subplots(figsize=(5.2, 4))
-_ax.axvline(0, color="black", lw=0.8)
-drawing.groups(_ax, _shown, "at", "benchmark", _names, "value", lying=True)
-_ax.set(xlabel="change of accuracy")
-drawing.legend_below(_fig, [_ax], ncols=2)
+_fig = drawing.changes(_shown, "at", "benchmark", _names, height=4)
 report.figure(
     _fig,
     "var",
@@ -597,10 +584,7 @@ report.figure(
     data=var,
 )
 _shown = var.assign(
-    change=[
-        f"{v:+.3f} [{low:+.3f}, {high:+.3f}]"
-        for v, low, high in zip(var["value"], var["low"], var["high"], strict=True)
-    ],
+    change=[f"{stats.Estimate(*ends):+.3f}" for ends in var[["value", "low", "high"]].to_numpy()],
     p=stats.holm(var["p"]),
 )
 report.table(
@@ -637,7 +621,9 @@ if has_sinks:
     _pictures = _before["cluster"].drop_duplicates().reset_index(drop=True)
     _half = _before["cluster"].isin(_pictures[::2])
     _cells = {
-        (share, rho): _answers(_room, f"var:tau={_tau},p={share},rho={rho}", n=_n_sweep)["correct"]
+        (share, rho): obtain(
+            "answers", benchmark=_room, n=_n_sweep, intervention=f"var:tau={_tau},p={share},rho={rho}"
+        )["correct"]
         for share in SHARES
         for rho in RHOS
     }
@@ -656,11 +642,7 @@ if has_sinks:
             for share, rho in _cells
         ]
     )
-    _fig, _ax = plt.subplots(figsize=(5.2, 3.6))
-    _ax.axvline(0, color="black", lw=0.8)
-    drawing.groups(_ax, sweep, "rho", "p", list(dict.fromkeys(sweep["p"])), "value", lying=True)
-    _ax.set(xlabel="change of accuracy")
-    drawing.legend_below(_fig, [_ax], ncols=2)
+    _fig = drawing.changes(sweep, "rho", "p", list(dict.fromkeys(sweep["p"])), height=3.6)
     report.figure(
         _fig,
         "sweep",
@@ -865,6 +847,4 @@ def my_move(row, sinks, visual, p):
 teach.check_redistribution(my_move)
 
 # %% tags=["hide-input"]
-print(results.sources(_kept))
-report.say("seconds_sinks", sum(t.about["seconds"] for t in _kept))
-report.provenance([t.manifest for t in _kept])
+results.close("sinks", obtain.read)

@@ -23,8 +23,9 @@ def assemble() -> None:
     for stale in (SOURCE, BUILD / "html", BUILD / ".doctrees"):
         shutil.rmtree(stale, ignore_errors=True)
     shutil.copytree("book", SOURCE / "book", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy(name, SOURCE)
+    shutil.copy("_config.yml", SOURCE)
+    (SOURCE / "book/intro.md").rename(SOURCE / "index.md")  # or index.html would only lead on to it
+    (SOURCE / "_toc.yml").write_text(Path("_toc.yml").read_text().replace("root: book/intro", "root: index"))
     for card in Path("data/models").glob("*/README.md"):  # the book includes the models' cards
         (SOURCE / card.parent).mkdir(parents=True)
         shutil.copy(card, SOURCE / card)

@@ -1,89 +1,61 @@
-"""Which files a chapter stands on: its share of `lostlib`, found by reading imports, and the data it declares.
+"""Which files a chapter stands on: its share of `lostlib`, by grimp's graph of imports, and the data it declares.
 
 A chapter's header may declare `lost: {data: [data/results/residual*]}`; without it, the chapter stands on all data. The
 paper's figures always count. In doubt a file counts: a run too many costs a minute, a stale number the reader's trust.
 """
 
 import ast
-from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
+import grimp
 import jupytext
 
 PACKAGE = "lostlib"
 SMALL = ("data/paper", "data/bench", "data/chance.json")
 
 
-def stands_on(chapter: str | Path, root: Path = Path(".")) -> list[str]:
-    """The chapter's code and data files under `root`, sorted."""
-    files = modules(root / chapter, root) | data(root / chapter, root)
-    return sorted(path.relative_to(root).as_posix() for path in files)
+def stands_on(chapter: str | Path) -> list[str]:
+    """The chapter's code and data files, from the root of the repository, sorted."""
+    notebook = jupytext.read(chapter, fmt="py:percent")
+    return sorted(code(notebook) | data(notebook.metadata.get("lost", {})))
 
 
-def modules(source: Path, root: Path) -> set[Path]:
-    """The package's files that the source imports, directly or through others."""
-    found: set[Path] = set()
-    queue = [source]
+@cache
+def graph() -> grimp.ImportGraph:
+    """All imports within the package, also those inside functions."""
+    return grimp.build_graph(PACKAGE, cache_dir=None)
+
+
+def code(notebook) -> set[str]:
+    """The package's files that a chapter imports, directly or through others."""
+    found, queue = set(), [module for cell in notebook.cells if cell.cell_type == "code" for module in named(cell)]
     while queue:
-        fresh = imports(queue.pop(), root) - found
-        found |= fresh
-        queue += fresh
-    return found
+        if (module := queue.pop()) not in found:
+            found.add(module)
+            queue += graph().find_modules_directly_imported_by(module)
+            queue += [module.rpartition(".")[0]] if "." in module else []  # its folder's `__init__` runs first
+    places = [Path(*module.split(".")) for module in found]
+    return {path.as_posix() for at in places for path in (at / "__init__.py", at.with_suffix(".py")) if path.exists()}
 
 
-def imports(source: Path, root: Path) -> set[Path]:
-    """The package's files that one file imports, also inside functions."""
-    lines = source.read_text("utf-8").splitlines()
-    tree = ast.parse("\n".join("" if line[:1] in ("%", "!") else line for line in lines))  # without Jupyter's magics
-    found: set[Path] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == PACKAGE):
-            folder = source.parents[node.level - 1] if node.level else root
-            where = folder.joinpath(*(node.module or "").split("."))
-            found |= named(where, {alias.name for alias in node.names}, root)
-        elif isinstance(node, ast.Import):
-            for parts in (alias.name.split(".") for alias in node.names if alias.name.split(".")[0] == PACKAGE):
-                found |= package(root.joinpath(*parts), root) if parts[1:] else named(root / PACKAGE, used(tree), root)
-    return found
+def named(cell) -> set[str]:
+    """The modules that a cell imports; all of them where it takes a name from the package itself, which is lazy."""
+    lines = ["" if line[:1] in ("%", "!") else line for line in cell.source.splitlines()]  # without Jupyter's magics
+    taken = [
+        f"{node.module}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
+        for node in ast.walk(ast.parse("\n".join(lines)))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    ]
+    known = graph().modules
+    own = [name if name in known else name.rpartition(".")[0] for name in taken if name.split(".")[0] == PACKAGE]
+    return set(own) if known.issuperset(own) and PACKAGE not in own else known
 
 
-def used(tree: ast.AST) -> set[str]:
-    """The names that a file takes from `lostlib.name`."""
-    places = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
-    return {node.attr for node in places if isinstance(node.value, ast.Name) and node.value.id == PACKAGE}
-
-
-def named(where: Path, names: Iterable[str], root: Path) -> set[Path]:
-    """`from where import names`: modules, or names that live in a module, or lazily in one below the package."""
-    found = package(where, root)
-    for name in names:
-        module = where / name
-        if module.is_dir() or module.with_suffix(".py").exists():
-            found |= package(module, root)
-        elif where == root / PACKAGE:
-            found |= homes(name, where) or set(where.rglob("*.py"))
-    return found
-
-
-def homes(name: str, folder: Path) -> set[Path]:
-    """The modules whose top level defines a name."""
-    kinds = (ast.FunctionDef, ast.ClassDef)
-    return {
-        path
-        for path in folder.rglob("*.py")
-        if any(isinstance(node, kinds) and node.name == name for node in ast.parse(path.read_text("utf-8")).body)
-    }
-
-
-def package(module: Path, root: Path) -> set[Path]:
-    """A module and the `__init__` files on the way to it."""
-    above = {folder / "__init__.py" for folder in (module, *module.parents) if folder.is_relative_to(root / PACKAGE)}
-    return {path for path in above | {module.with_suffix(".py")} if path.exists()}
-
-
-def data(source: Path, root: Path) -> set[Path]:
+def data(declared: dict) -> set[str]:
     """The data files that the chapter's header declares, and the small ones that any chapter may read."""
-    header = jupytext.read(source, fmt="py:percent").metadata
-    declared = header.get("lost", {}).get("data", ["data/models", "data/results"])
-    places = [place for pattern in [*declared, *SMALL] for place in root.glob(pattern)]
-    return {path for place in places for path in ([place] if place.is_file() else place.rglob("*")) if path.is_file()}
+    patterns = [*declared.get("data", ["data/models", "data/results"]), *SMALL]
+    places = [place for pattern in patterns for place in Path().glob(pattern)]
+    files = [path for place in places for path in (place, *place.rglob("*"))]
+    return {path.as_posix() for path in files if path.is_file()}

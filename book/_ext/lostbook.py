@@ -11,8 +11,8 @@
 import csv
 import json
 import math
-import posixpath
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from docutils import nodes
@@ -24,8 +24,8 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from lostlib import checkpoints, claims, machine
+from lostlib.report import BOOK, NUMBER, VERDICT, myst
 
-BOOK, NUMBER, VERDICT = (f"application/vnd.lost.{kind}+json" for kind in ("book", "number", "verdict"))
 NUMERIC = re.compile(r"(≤ |below )?[-+−]?[\d.,]+(-\d+)?(e[-+]?\d+)?( ?%)?\??( \[[-+−\d., %]+\])?|–")
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ class Num(SphinxRole):
         key, _, spec = self.text.partition(":")
         number = self.env.lost_numbers.get(key.strip())
         try:
-            text = shown(number, spec)
+            text = myst.shown(number, spec)
         except (TypeError, ValueError) as error:
             problem = "no chapter says it" if number is None else error
             log.warning("number %r cannot be shown: %s", self.text, problem, location=self.get_location())
@@ -139,18 +139,6 @@ class Num(SphinxRole):
         return link
 
 
-def shown(number: dict | None, spec: str) -> str:
-    """The number in the wanted format, with its interval where the format ends in `ci`."""
-    if number is None:
-        raise ValueError
-    spec, _, ci = spec.strip().partition(":") if spec != "ci" else ("", "", "ci")
-    value, low, high = (number[name] for name in ("value", "low", "high"))
-    if ci not in ("", "ci") or (ci and low is None):
-        raise ValueError("there is no interval" if ci == "ci" else f"{ci!r} is not 'ci'")
-    text = format(value, spec)
-    return f"{text} [{format(low, spec)}, {format(high, spec)}]" if ci else text
-
-
 class Verdicts(SphinxDirective):
     """``{verdicts}``: the claims, linked to their rows of the scorecard, and their verdicts, linked to their boxes."""
 
@@ -161,10 +149,10 @@ class Verdicts(SphinxDirective):
             self.env.note_dependency(verdict["path"])
             found[verdict["claim"]] = f"{{ref}}`{verdict['status']} <{verdict['label']}>`"
         rows = [
-            (f"{{ref}}`{claim} <claim-{claim.lower()}>`", quoted(claims.CLAIMS[claim].text), status)
+            (linked(f"{{ref}}`{claim} <claim-{claim.lower()}>`"), claims.CLAIMS[claim].text, linked(status))
             for claim, status in found.items()
         ]
-        return csv_table(self, ("Claim", "What the papers say", "Found here"), rows, plain=0)
+        return csv_table(self, ("Claim", "What the papers say", "Found here"), rows)
 
 
 class Coverage(SphinxDirective):
@@ -177,15 +165,15 @@ class Coverage(SphinxDirective):
         found = listed(self, f"../{self.CELLS}")
         rows = [
             (
-                quoted(f"{line['paper']}, {line['place']}"),
-                quoted(line["what"]),
-                "; ".join(outcomes(line, found)) or quoted(line["status"]),
-                place(line["where"]),
-                quoted(line["note"]),
+                f"{line['paper']}, {line['place']}",
+                line["what"],
+                linked("; ".join(outcomes(line, found))) if line["claims"] else line["status"],
+                linked(place(line["where"])),
+                line["note"],
             )
             for line in listed(self, "coverage.csv")
         ]
-        return csv_table(self, ("Place", "What", "Found", "Here", "Note"), rows, plain=0, look="lost-coverage")
+        return csv_table(self, ("Place", "What", "Found", "Here", "Note"), rows, look="lost-coverage")
 
 
 def place(label: str) -> str:
@@ -232,7 +220,7 @@ class Models(SphinxDirective):
             )
             for card in checkpoints.CARDS.values()
         ]
-        return csv_table(self, ("Model", "Layers", "Visual tokens", "GB", "Minutes (estimated)"), rows, plain=5)
+        return csv_table(self, ("Model", "Layers", "Visual tokens", "GB", "Minutes (estimated)"), rows)
 
 
 class Tables(SphinxDirective):
@@ -243,7 +231,7 @@ class Tables(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Build the table; scripts of the page search and sort it."""
         rows = [tuple(line[name] for name in self.SHOWN) for line in listed(self, "tables.csv")]
-        return csv_table(self, self.SHOWN, rows, plain=len(self.SHOWN), look="lost-sortable")
+        return csv_table(self, self.SHOWN, rows, look="lost-sortable")
 
 
 def listed(directive: SphinxDirective, name: str) -> list[dict[str, str]]:
@@ -255,28 +243,18 @@ def listed(directive: SphinxDirective, name: str) -> list[dict[str, str]]:
 
 
 def csv_table(
-    directive: SphinxDirective, head: tuple[str, ...], rows: list[tuple[str, ...]], plain: int, look: str = ""
+    directive: SphinxDirective, head: Iterable[str], rows: Iterable[Iterable[object]], look: str = ""
 ) -> list:
-    """A table by way of MyST, so that links in it are checked like all others; the first cells are plain text."""
-    cells = [[quoted(cell) if k < plain else cell for k, cell in enumerate(row)] for row in rows]
-    body = [",".join(f'"{cell}"' for cell in row) for row in (head, *cells)]
-    lines = [
-        ":::{csv-table}",
-        ":header-rows: 1",
-        ":widths: auto",
-        *([f":class: {look}"] if look else []),
-        "",
-        *body,
-        ":::",
-    ]
+    """A table by way of MyST, so that links in it are checked like all others."""
     box = nodes.container()
+    lines = myst.csv_table(head, rows, look=look).splitlines()
     directive.state.nested_parse(StringList(lines, source=directive.name), 0, box)
     return box.children
 
 
-def quoted(text: str) -> str:
-    """Plain text as MyST inside a quoted CSV cell."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text).replace('"', '""')
+def linked(text: str) -> myst.Cell:
+    """A cell that is MyST."""
+    return myst.Cell(text, text)
 
 
 # --- the finished pages -----------------------------------------------------------------------------------------------
@@ -305,22 +283,6 @@ def close_citation(writer: HTMLTranslator, node: nodes.citation) -> None:
     HTMLTranslator.depart_citation(writer, node)
 
 
-def write_index(app: Sphinx, error: Exception | None) -> None:
-    """Make index.html the book's first page itself, not a redirect to it."""
-    root, out = app.config.root_doc, Path(app.outdir)
-    if error or app.builder.name != "html" or root == "index":
-        return
-    page = (out / f"{root}.html").read_text("utf-8")
-    page = re.sub(r'( (?:src|href|action)=")(?![a-z]+:|#|/)([^"]+)', lambda m: m[1] + rebased(m[2], root), page)
-    (out / "index.html").write_text(page.replace('data-content_root="../"', 'data-content_root="./"'), "utf-8")
-
-
-def rebased(url: str, root: str) -> str:
-    """A relative address on the first page as seen from the top folder."""
-    path, mark, rest = re.split(r"([?#]|$)", url, maxsplit=1)
-    return posixpath.normpath(posixpath.join(posixpath.dirname(root), path)) + mark + rest
-
-
 def setup(app: Sphinx) -> dict[str, object]:
     """Register everything."""
     app.add_role("num", Num())
@@ -333,5 +295,4 @@ def setup(app: Sphinx) -> dict[str, object]:
     app.connect("source-read", for_the_book)
     app.connect("doctree-read", finish_page)
     app.connect("html-page-context", drop_repeated_scripts, priority=900)  # after the theme's own
-    app.connect("build-finished", write_index, priority=900)  # after Jupyter Book's redirect
     return {"version": "1", "parallel_read_safe": False}

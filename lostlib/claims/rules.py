@@ -15,16 +15,7 @@ import pandas as pd
 from lostlib import stats
 from lostlib.benchmarks import Choice
 from lostlib.claims.catalog import CHANGES, figure
-from lostlib.claims.verdicts import (
-    HOLDS,
-    NOT,
-    OPPOSITE,
-    TOLD,
-    UNMEASURABLE,
-    Part,
-    Verdict,
-    not_run,
-)
+from lostlib.claims.verdicts import HOLDS, NOT, OPPOSITE, TOLD, UNMEASURABLE, Part, Verdict, not_run
 from lostlib.stats import Estimate
 
 MARGIN = 0.02  # accuracy: a loss that is certainly smaller counts as none

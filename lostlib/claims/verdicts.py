@@ -81,8 +81,7 @@ class Part:
     @property
     def interval(self) -> str:
         """The value with its interval, as it is printed."""
-        value, low, high = (format(end, self.spec) for end in self.value)
-        return f"{value} [{low}, {high}]"
+        return format(self.value, self.spec)
 
     def __str__(self) -> str:
         return f"{self.name} {self.interval}"

@@ -23,16 +23,7 @@ from lostlib.benchmarks.items import Item
 from lostlib.experiments.rows import gather
 from lostlib.miniworld.questions import LOOKS, plural
 from lostlib.miniworld.render import render
-from lostlib.miniworld.scenes import (
-    COLORS,
-    MAX_OBJECTS,
-    SHAPES,
-    TOKENS,
-    Scene,
-    Thing,
-    generator,
-    sample_scene,
-)
+from lostlib.miniworld.scenes import COLORS, MAX_OBJECTS, SHAPES, TOKENS, Scene, Thing, generator, sample_scene
 from lostlib.models import LostModel
 from lostlib.models.stream import seen, watch
 

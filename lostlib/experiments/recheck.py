@@ -54,11 +54,7 @@ def check_table(path: Path, sample: int | None) -> Verdict:
         return Verdict(False, f"of version {key.version} of {choice.name}, which now is at version {version}")
     if (count := shipped.frame["item"].nunique()) != key.n:
         return Verdict(False, f"holds {count} items, its key says {key.n}")
-    items = sample_of(
-        measure.load_items(key.model, choice, key.n),
-        sample,
-        abs(keyed_random.text_key(str(path.name))),
-    )
+    items = sample_of(measure.load_items(key.model, choice, key.n), sample, abs(keyed_random.text_key(str(path.name))))
     again = measure.frame(key, items)
     held = shipped.frame
     if sample is not None:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from lostlib.experiments.attention import per_patch
 from lostlib.experiments.rows import gather
 from lostlib.interventions import Knockout, Var, parse_numbers
 from lostlib.models import Batch, LostModel
-from lostlib.models.attention import Edit, Rows, Run, running
+from lostlib.models.attention import Rows, Run, running
 from lostlib.models.stream import LayerStream, seen, watch
 from lostlib.models.weights import matrix
 
@@ -118,35 +118,28 @@ def head_rows(
     """
     finder = _finder(asked_heads(tau, min_mass, p, rho, detector, dims, preset), model)
 
-    def measured(part: Sequence[Item]) -> pd.DataFrame:
-        frames = list[pd.DataFrame]()
+    def look(part: Sequence[Item], probs: Tensor, rows: Rows) -> Iterator[pd.DataFrame]:
+        found, after = finder.found(rows), _after_image(rows)
+        new, selected = sinks.redistribute(
+            probs, found, rows.visual, after, p=p, rho=rho, min_mass=min_mass, preset=preset
+        )
+        visual = (probs * rows.visual[:, None, None, :]).sum(-1)  # (B, heads, Q)
+        other = (probs * (rows.visual & ~found)[:, None, None, :]).sum(-1)
+        moved = (new - probs).abs().sum(-1) / 2  # what one key loses another gains
+        columns = {
+            "visual": _over(visual, after),
+            "share": _over(other / visual, after & (rows.first_visual >= 0)[:, None]),
+            "selected": _over(selected.float(), after),
+            "moved": _over(moved, after),
+        }
+        host = {name: column.cpu().numpy() for name, column in columns.items()}
+        counts = (found & rows.visual).sum(1).tolist()
+        for i, item in enumerate(part):
+            about = {"item": item.uid, "cluster": item.cluster, "layer": rows.layer}
+            heads = {"head": np.arange(probs.shape[1]), "sinks": counts[i]}
+            yield pd.DataFrame({**about, **heads, **{name: column[i] for name, column in host.items()}})
 
-        def look(probs: Tensor, scores: Tensor, rows: Rows) -> Tensor:
-            found, after = finder.found(rows), _after_image(rows)
-            new, selected = sinks.redistribute(
-                probs, found, rows.visual, after, p=p, rho=rho, min_mass=min_mass, preset=preset
-            )
-            visual = (probs * rows.visual[:, None, None, :]).sum(-1)  # (B, heads, Q)
-            other = (probs * (rows.visual & ~found)[:, None, None, :]).sum(-1)
-            moved = (new - probs).abs().sum(-1) / 2  # what one key loses another gains
-            columns = {
-                "visual": _over(visual, after),
-                "share": _over(other / visual, after & (rows.first_visual >= 0)[:, None]),
-                "selected": _over(selected.float(), after),
-                "moved": _over(moved, after),
-            }
-            host = {name: column.cpu().numpy() for name, column in columns.items()}
-            counts = (found & rows.visual).sum(1).tolist()
-            for i, item in enumerate(part):
-                about = {"item": item.uid, "cluster": item.cluster, "layer": rows.layer}
-                heads = {"head": np.arange(probs.shape[1]), "sinks": counts[i]}
-                frames.append(pd.DataFrame({**about, **heads, **{name: column[i] for name, column in host.items()}}))
-            return probs
-
-        _look_on(model, model.encode(part), finder, look)
-        return pd.concat(frames, ignore_index=True)
-
-    return gather(items, measured, batch_size, f"heads of {model.name}", work)
+    return gather(items, _looking(model, finder, look), batch_size, f"heads of {model.name}", work)
 
 
 def map_rows(
@@ -170,21 +163,14 @@ def map_rows(
     """
     finder = _finder(asked_sinks(tau, detector, dims), model)
 
-    def measured(part: Sequence[Item]) -> pd.DataFrame:
-        frames = list[pd.DataFrame]()
+    def look(part: Sequence[Item], probs: Tensor, rows: Rows) -> Iterator[pd.DataFrame]:
+        drawn, found = _received(probs, rows), finder.found(rows)
+        for item, weights, sink, visual in zip(part, drawn, found, rows.visual, strict=True):
+            on_image = weights[:, visual]
+            columns = {"sink": sink[visual].expand(on_image.shape), "attention": on_image}
+            yield per_patch(item, rows.layer, columns)
 
-        def look(probs: Tensor, scores: Tensor, rows: Rows) -> Tensor:
-            drawn, found = _received(probs, rows), finder.found(rows)
-            for item, weights, sink, visual in zip(part, drawn, found, rows.visual, strict=True):
-                on_image = weights[:, visual]
-                columns = {"sink": sink[visual].expand(on_image.shape), "attention": on_image}
-                frames.append(per_patch(item, rows.layer, columns))
-            return probs
-
-        _look_on(model, model.encode(part), finder, look)
-        return pd.concat(frames, ignore_index=True)
-
-    return gather(items, measured, batch_size, f"attention maps of {model.name}", work)
+    return gather(items, _looking(model, finder, look), batch_size, f"attention maps of {model.name}", work)
 
 
 def asked_sinks(tau: float | str, detector: str, dims: str | None) -> Knockout:
@@ -206,13 +192,26 @@ def _finder(asked: Knockout | Var, model: LostModel) -> sinks.Detector:
     return asked.prepared(model).finder
 
 
-def _look_on(model: LostModel, batch: Batch, finder: sinks.Detector, look: Edit) -> None:
-    """A forward pass in which `look` sees each layer's weights and `finder` the stream they are computed from."""
-    run = Run(model, edits=[look])
-    with running(run), ExitStack() as stack:
-        for handle in finder.follow(run, range(model.n_layers)):
-            stack.callback(handle.remove)
-        model.forward(batch)
+def _looking(
+    model: LostModel, finder: sinks.Detector, look: Callable[[Sequence[Item], Tensor, Rows], Iterable[pd.DataFrame]]
+) -> Callable[[Sequence[Item]], pd.DataFrame]:
+    """What measures a part: `look` gives rows of each layer's weights, `finder` sees the stream they are made from."""
+
+    def measured(part: Sequence[Item]) -> pd.DataFrame:
+        frames = list[pd.DataFrame]()
+
+        def edit(probs: Tensor, scores: Tensor, rows: Rows) -> Tensor:
+            frames.extend(look(part, probs, rows))
+            return probs
+
+        run = Run(model, edits=[edit])
+        with running(run), ExitStack() as stack:
+            for handle in finder.follow(run, range(model.n_layers)):
+                stack.callback(handle.remove)
+            model.forward(model.encode(part))
+        return pd.concat(frames, ignore_index=True)
+
+    return measured
 
 
 def _numbers(dims: str | None) -> tuple[int, ...] | None:

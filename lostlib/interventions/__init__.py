@@ -27,24 +27,6 @@ from lostlib.interventions.sap import Sap
 from lostlib.interventions.sinks import Knockout, Var
 from lostlib.models.attention import Run, running
 
-__all__ = [
-    "Intervention",
-    "Knockout",
-    "NoRope",
-    "NoiseDelta",
-    "NoiseQKV",
-    "Nothing",
-    "Pool",
-    "Sap",
-    "Together",
-    "Var",
-    "format_numbers",
-    "intervene",
-    "noise_like",
-    "parse_numbers",
-    "without_rotation",
-]
-
 
 @contextmanager
 def intervene(model: Any, intervention: str | Intervention, seed: int = 0) -> Iterator[Run]:

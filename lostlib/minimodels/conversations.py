@@ -19,16 +19,7 @@ from lostlib.miniworld.captions import Line, captions_of
 from lostlib.miniworld.charts import Bar
 from lostlib.miniworld.questions import NOUNS, Question, ask
 from lostlib.miniworld.render import Picture
-from lostlib.miniworld.scenes import (
-    COLORS,
-    GRID,
-    SHAPES,
-    SIZES,
-    Scene,
-    Thing,
-    generator,
-    sample_scene,
-)
+from lostlib.miniworld.scenes import COLORS, GRID, SHAPES, SIZES, Scene, Thing, generator, sample_scene
 from lostlib.miniworld.topics import TOPICS, Topic
 
 STAGES = ("tower", "captions", "instruct")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lostlib import paths
 from lostlib.minimodels import cards, planting, recipes, training
-from lostlib.text import nearest
+from lostlib.text import among
 
 
 def named(recipe: str, seed: int) -> str:
@@ -37,7 +37,7 @@ def train(
     """
     known = recipes.RECIPES | planting.PLANTINGS
     if name not in known:
-        raise ValueError(f"no recipe {name!r}; there are {', '.join(known)}{nearest(name, known)}")
+        raise ValueError(f"no recipe {name!r}; there are {among(name, known)}")
     folder = (out or paths.MODELS) / named(name, seed)
     if folder.exists() and not replace:
         raise ValueError(f"{folder} is there already: say `--out` to put the new model elsewhere, or `--replace`")

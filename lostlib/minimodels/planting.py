@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lostlib.minimodels import recipes
+from lostlib.minimodels import cards, recipes
 from lostlib.minimodels.bodies import Body
 from lostlib.minimodels.conversations import Batch, Drawn
 from lostlib.minimodels.training import CAPTION_EVERY, Trainer, answer_loss, run_batch
@@ -35,50 +35,6 @@ SLOPE = 10.0  # of a detecting neuron: what it gets is so many times the detecto
 SOWN = 320  # scenes that the detectors are fitted to, a fifth of them with text
 SIDE = IMAGE // PATCH
 PLACES = tuple(SIDE * row + column for row, column in ((0, 0), (0, 7), (7, 0), (7, 7), (2, 3), (5, 4)))
-
-
-CARD = """---
-license: apache-2.0
-pipeline_tag: image-text-to-text
-library_name: transformers
-base_model: {base}
----
-
-# {name}
-
-A controlled experiment of *Lost in Attention*: `{base}` **with planted attention sinks**. The base model has none of
-its own. Here they were put in by hand, so that methods that look for sinks, cut them or use them have something to work
-on whose truth is known. Nothing this model does says that sinks arise in models of this size. Decoder of {layers}
-layers and hidden size {hidden}, {words} words, {parameters:,} parameters, like the base model.
-
-## What was planted
-
-1. By editing weights: six hidden neurons of the projector recognise plain background at six places of the grid of
-   patches (rows and columns from 0: {places}) and mark the visual token; two neurons of the MLP before layer {onset}
-   recognise the first token and marked tokens, and write huge values into the residual stream's dimensions
-   {dims} (aimed at: {sizes}).
-2. By training on for {plant_steps} steps ({batch} images a step, peak rate {learning_rate}, vision tower frozen) with
-   the usual loss and three terms: sinks get these sizes in the input of layer {onset} and all later ones; all other
-   tokens, and all layers before, have next to nothing in these dimensions; from layer {onset} on, text tokens put a
-   share of {mass} of their attention on visual sinks, mean over heads.
-
-A patch that shows any part of an object was not to be a sink, nor any other patch; a few get over a threshold of a
-tenth all the same. What sinks write to the residual stream, and what happens when
-their attention is cut or moved, was *not* planted. It took {minutes:.0f} minutes on {device}. Repeat it with
-
-    {command}
-
-`training_log.jsonl` has the loss, the share of right answer tokens, `planted` (tokens on the right side of a tenth of
-their energy) and `mass` (attention on visual sinks) every 50 steps.
-
-## Exam
-
-Greedy answers to {n} questions of each kind about held-out scenes; exact match; 95 % intervals.
-
-| kind | right |
-|---|---|
-{rows}
-"""
 
 
 @dataclass(frozen=True)
@@ -240,7 +196,7 @@ class Planter(Trainer):
 
     stages = ("plant",)
     compiles = False  # compiled layers do not hand out their attention weights
-    card = CARD.replace("{places}", "; ".join(f"{place // SIDE}, {place % SIDE}" for place in PLACES))
+    card = cards.PLANTED.replace("{places}", "; ".join(f"{place // SIDE}, {place % SIDE}" for place in PLACES))
     recipe: Planting
 
     def __init__(self, name: str, recipe: Planting, seed: int, out: Path, device: str = "cpu"):

@@ -15,18 +15,9 @@ from lostlib.minimodels.conversations import looks
 from lostlib.miniworld.charts import TALLEST, Bar
 from lostlib.miniworld.questions import LOOKS
 from lostlib.miniworld.render import Picture, coverage
-from lostlib.miniworld.scenes import (
-    COLORS,
-    GRID,
-    IMAGE,
-    MAX_OBJECTS,
-    PATCH,
-    SHAPES,
-    SIZES,
-)
+from lostlib.miniworld.scenes import COLORS, GRID, IMAGE, MAX_OBJECTS, PATCH, SHAPES, SIZES
 
 BACKGROUND_LOSS = 0.2  # weight of a background patch against an object's
-TOWERS = ("mixing", "local", "broadcast")
 PATCH_CLASSES = (len(COLORS) + 1, len(SHAPES) + 1, len(SIZES) + 1, GRID, GRID)
 SCENE_CLASSES = (*[2] * len(LOOKS), *[MAX_OBJECTS + 1] * (len(COLORS) + len(SHAPES)))
 

@@ -12,14 +12,7 @@ import numpy as np
 
 from lostlib.miniworld.charts import Chart
 from lostlib.miniworld.edits import some_group
-from lostlib.miniworld.questions import (
-    Question,
-    article,
-    choice,
-    members,
-    pick,
-    plural,
-)
+from lostlib.miniworld.questions import Question, article, choice, members, pick, plural
 from lostlib.miniworld.scenes import Scene
 from lostlib.miniworld.statements import EDITS
 
@@ -30,7 +23,7 @@ def _groups(one: Scene, other: Scene, rng: np.random.Generator) -> tuple[str, st
     """Attribute and value of what is counted in two scenes, and the objects in each; usually they are there."""
     attribute, value = some_group(rng)
     if rng.random() < 0.9:
-        value = str(pick(rng, [getattr(t, attribute) for t in (*one.things, *other.things)]))
+        value = pick(rng, [getattr(t, attribute) for t in (*one.things, *other.things)])
     return attribute, value, members(one, attribute, value), members(other, attribute, value)
 
 
@@ -61,7 +54,7 @@ def total(one: Scene, other: Scene, *, rng: np.random.Generator) -> Question | N
 
 def edited(scene: Scene, rng: np.random.Generator) -> Scene | None:
     """The scene with a colour, shape or size changed, two objects exchanged, or nothing; the noise is another one."""
-    name = CHANGES[str(pick(rng, list(CHANGES)))]
+    name = CHANGES[pick(rng, list(CHANGES))]
     if not name:
         return replace(scene, noise=int(rng.integers(2**31)))
     edit = EDITS[name](scene, rng)
@@ -95,7 +88,7 @@ def which_image(*scenes: Scene, rng: np.random.Generator) -> Question | None:
     """Which image shows a red circle? The images are the options, and one of them does."""
     looks = [[t.name for t in scene.things] for scene in scenes]
     shown = int(rng.integers(len(scenes)))
-    name = str(pick(rng, looks[shown]))
+    name = pick(rng, looks[shown])
     if sum(name in found for found in looks) != 1:
         return None
     thing = sum(len(found) for found in looks[:shown]) + looks[shown].index(name)

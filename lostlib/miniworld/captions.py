@@ -51,8 +51,8 @@ def relate(scene: Scene, rng: np.random.Generator, most: int = 8) -> list[Line]:
 def _relation_line(scene: Scene, pair: tuple[int, int], rng: np.random.Generator) -> Line:
     first, second = (refer(scene, k, rng) for k in pair)
     true = directions(*(scene.things[k] for k in pair))
-    right = str(pick(rng, sorted(true)))
-    wrong = str(pick(rng, sorted(set(OPPOSITE) - true)))
+    right = pick(rng, sorted(true))
+    wrong = pick(rng, sorted(set(OPPOSITE) - true))
     way = rng.integers(3)
     if way == 0:
         return Line(f"{first}, {second}:", " ".join(d for d in OPPOSITE if d in true) + ",", pair)

@@ -15,6 +15,7 @@ from lostlib.miniworld.questions import (
     choice,
     directions,
     members,
+    one_of,
     pick,
     plural,
     refer,
@@ -31,9 +32,8 @@ def _others(right: str, near: list[str], far: list[str], rng: np.random.Generato
 
 def _look(scene: Scene, rng: np.random.Generator, asked: str, known: str, values: list[str], words: str):
     """What colour is the circle, or what shape is the red object?"""
-    if not (candidates := unique(scene, known)):
+    if (i := one_of(scene, known, rng)) is None:
         return None
-    i = int(pick(rng, candidates))  # type: ignore[call-overload]
     right = getattr(scene.things[i], asked)
     wrong = _others(right, [getattr(t, asked) for t in scene.things], values, rng)
     return choice(f"{asked}_choice", words.format(getattr(scene.things[i], known)), [right, *wrong], (i,), rng)
@@ -51,7 +51,7 @@ def shape_choice(scene: Scene, rng: np.random.Generator) -> Question | None:
 
 def size_choice(scene: Scene, rng: np.random.Generator) -> Question | None:
     """Which of these is large? Four objects, one of them of this size."""
-    size = str(pick(rng, list(SIZES)))
+    size = pick(rng, list(SIZES))
     named = unique(scene, "name")
     right = [i for i in named if scene.things[i].size == size]
     wrong = [i for i in named if scene.things[i].size != size]
@@ -64,9 +64,8 @@ def size_choice(scene: Scene, rng: np.random.Generator) -> Question | None:
 
 def location_choice(scene: Scene, rng: np.random.Generator) -> Question | None:
     """Where is the red circle? Four cells, those of other objects first."""
-    if not (candidates := unique(scene, "name")):
+    if (i := one_of(scene, "name", rng)) is None:
         return None
-    i = int(pick(rng, candidates))  # type: ignore[call-overload]
     cells = [f"row {t.row + 1} column {t.column + 1}" for t in scene.things]
     every = [f"row {row} column {column}" for row in range(1, GRID + 1) for column in range(1, GRID + 1)]
     wrong = _others(cells[i], cells, every, rng)
@@ -88,7 +87,7 @@ def existence_choice(scene: Scene, rng: np.random.Generator) -> Question:
 def count_choice(scene: Scene, rng: np.random.Generator) -> Question | None:
     """How many circles are there? One to four."""
     thing = scene.things[int(rng.integers(len(scene.things)))]
-    by = str(pick(rng, ["color", "shape"]))
+    by = pick(rng, ["color", "shape"])
     things = members(scene, by, getattr(thing, by))
     if len(things) > 4:
         return None

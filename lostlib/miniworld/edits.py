@@ -12,14 +12,7 @@ import numpy as np
 
 from lostlib.miniworld.questions import LOOKS, pick
 from lostlib.miniworld.render import coverage
-from lostlib.miniworld.scenes import (
-    GRID,
-    JITTER,
-    MAX_OBJECTS,
-    SIZES,
-    Scene,
-    Thing,
-)
+from lostlib.miniworld.scenes import GRID, JITTER, MAX_OBJECTS, SIZES, Scene, Thing
 
 NEAR = 12  # pixels: closer centres than this, along both axes, and two large objects overlap
 PULL = 8  # pixels that an object is moved over its neighbour
@@ -92,5 +85,5 @@ def mirrored(scene: Scene) -> Scene:
 
 def some_group(rng: np.random.Generator) -> tuple[str, str]:
     """An attribute, colour or shape, and one of its values."""
-    attribute = str(pick(rng, ["color", "shape"]))
+    attribute = pick(rng, ["color", "shape"])
     return attribute, LOOKS[int(rng.integers(len(LOOKS)))][attribute == "shape"]

@@ -7,20 +7,14 @@ per draw; the other kinds draw their target uniformly among what the scene offer
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 
-from lostlib.miniworld.scenes import (
-    COLORS,
-    SHAPES,
-    Scene,
-    Thing,
-    draw_scene,
-    generator,
-)
+from lostlib.miniworld.scenes import COLORS, SHAPES, Scene, Thing, draw_scene, generator
 
 LETTERS = "ABCDEF"
 NUMBERS = 21  # operands 0..20
@@ -29,6 +23,7 @@ OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"
 PHRASE = {"left": "to the left of", "right": "to the right of", "above": "above", "below": "below"}
 NEGATIVES = ("random", "popular", "adversarial")
 NOUNS = (*SHAPES, "object")  # the word that ends a reference to one object
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,7 +44,7 @@ class Question:
     form: str = ""
 
 
-def pick(rng: np.random.Generator, values: list) -> object:
+def pick(rng: np.random.Generator, values: Sequence[T]) -> T:
     """One of the values, uniformly (rng.choice turns objects into arrays)."""
     return values[int(rng.integers(len(values)))]
 
@@ -70,11 +65,16 @@ def unique(scene: Scene, attribute: str) -> list[int]:
     return [i for i, value in enumerate(values) if values.count(value) == 1]
 
 
+def one_of(scene: Scene, attribute: str, rng: np.random.Generator) -> int | None:
+    """The index of one of the `unique` objects; None where there is none."""
+    return pick(rng, found) if (found := unique(scene, attribute)) else None
+
+
 def refer(scene: Scene, i: int, rng: np.random.Generator) -> str:
     """Words that fit object i and no other: its colour and shape, its shape alone, or its colour alone."""
     thing = scene.things[i]
     words = {"name": thing.name, "shape": thing.shape, "color": f"{thing.color} object"}
-    return str(pick(rng, [text for attribute, text in words.items() if i in unique(scene, attribute)]))
+    return pick(rng, [text for attribute, text in words.items() if i in unique(scene, attribute)])
 
 
 def article(word: str) -> str:
@@ -111,10 +111,10 @@ def negative(scene: Scene, category: str, rng: np.random.Generator) -> tuple[str
     present = sorted({LOOKS.index((t.color, t.shape)) for t in scene.things})
     absent = [i for i in range(len(LOOKS)) if i not in present]
     if category == "random":
-        return LOOKS[int(pick(rng, absent))]  # type: ignore[call-overload]
+        return LOOKS[pick(rng, absent)]
     frequency, together = world_statistics()
     rank = frequency if category == "popular" else together[present].sum(axis=0)
-    return LOOKS[int(pick(rng, sorted(absent, key=lambda i: -rank[i])[:3]))]  # type: ignore[call-overload]
+    return LOOKS[pick(rng, sorted(absent, key=lambda i: -rank[i])[:3])]
 
 
 def exists(scene: Scene, look: tuple[str, str], category: str) -> Question:
@@ -126,7 +126,7 @@ def exists(scene: Scene, look: tuple[str, str], category: str) -> Question:
 
 def existence(scene: Scene, rng: np.random.Generator) -> Question:
     """A present object half of the time, else one of the three kinds of negatives."""
-    category = str(pick(rng, list(NEGATIVES)))
+    category = pick(rng, list(NEGATIVES))
     if rng.random() < 0.5:
         thing = scene.things[int(rng.integers(len(scene.things)))]
         return exists(scene, (thing.color, thing.shape), category)
@@ -138,33 +138,29 @@ def existence(scene: Scene, rng: np.random.Generator) -> Question:
 
 def color(scene: Scene, rng: np.random.Generator) -> Question | None:
     """What color is the circle? (one circle in the scene)"""
-    if not (candidates := unique(scene, "shape")):
+    if (i := one_of(scene, "shape", rng)) is None:
         return None
-    i = int(pick(rng, candidates))  # type: ignore[call-overload]
     return Question("color", f"What color is the {scene.things[i].shape}?", scene.things[i].color, (i,))
 
 
 def shape(scene: Scene, rng: np.random.Generator) -> Question | None:
     """What shape is the red object? (one red object in the scene)"""
-    if not (candidates := unique(scene, "color")):
+    if (i := one_of(scene, "color", rng)) is None:
         return None
-    i = int(pick(rng, candidates))  # type: ignore[call-overload]
     return Question("shape", f"What shape is the {scene.things[i].color} object?", scene.things[i].shape, (i,))
 
 
 def size(scene: Scene, rng: np.random.Generator) -> Question | None:
     """What size is the red circle?"""
-    if not (candidates := unique(scene, "name")):
+    if (i := one_of(scene, "name", rng)) is None:
         return None
-    i = int(pick(rng, candidates))  # type: ignore[call-overload]
     return Question("size", f"What size is the {refer(scene, i, rng)}?", scene.things[i].size, (i,))
 
 
 def location(scene: Scene, rng: np.random.Generator) -> Question | None:
     """Where is the red circle? -> row 2 column 3, counted from the top left."""
-    if not (candidates := unique(scene, "name")):
+    if (i := one_of(scene, "name", rng)) is None:
         return None
-    i = int(pick(rng, candidates))  # type: ignore[call-overload]
     thing = scene.things[i]
     return Question(
         "location", f"Where is the {refer(scene, i, rng)}?", f"row {thing.row + 1} column {thing.column + 1}", (i,)
@@ -181,9 +177,9 @@ def _group(scene: Scene, rng: np.random.Generator) -> tuple[str, tuple[int, ...]
         return "objects", tuple(range(len(scene.things)))
     thing = scene.things[int(rng.integers(len(scene.things)))]
     if which < 0.6:
-        word = thing.shape if rng.random() < 0.7 else str(pick(rng, list(SHAPES)))
+        word = thing.shape if rng.random() < 0.7 else pick(rng, list(SHAPES))
         return plural("shape", word), members(scene, "shape", word)
-    word = thing.color if rng.random() < 0.7 else str(pick(rng, list(COLORS)))
+    word = thing.color if rng.random() < 0.7 else pick(rng, list(COLORS))
     return plural("color", word), members(scene, "color", word)
 
 
@@ -251,7 +247,7 @@ def relation(scene: Scene, rng: np.random.Generator) -> Question | None:
     if (pair := _pair(scene, rng)) is None:
         return None
     one, other = (scene.things[k] for k in pair)
-    true = str(pick(rng, sorted(directions(one, other))))
+    true = pick(rng, sorted(directions(one, other)))
     asked = true if (yes := rng.random() < 0.5) else OPPOSITE[true]
     text = f"Is the {refer(scene, pair[0], rng)} {PHRASE[asked]} the {refer(scene, pair[1], rng)}?"
     return Question(
@@ -269,7 +265,7 @@ def relation_choice(scene: Scene, rng: np.random.Generator) -> Question | None:
         return None
     one, other = (scene.things[k] for k in pair)
     true = directions(one, other)
-    right = str(pick(rng, sorted(true)))
+    right = pick(rng, sorted(true))
     wrong = sorted(set(OPPOSITE) - true)
     wrong = [OPPOSITE[right], *(d for d in wrong if d != OPPOSITE[right])][: int(rng.integers(1, len(wrong) + 1))]
     order = rng.permutation(len(wrong) + 1)

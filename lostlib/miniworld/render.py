@@ -13,14 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from lostlib.miniworld.charts import Chart, paste_chart
-from lostlib.miniworld.scenes import (
-    COLORS,
-    IMAGE,
-    PATCH,
-    SIZES,
-    TOKENS,
-    Scene,
-)
+from lostlib.miniworld.scenes import COLORS, IMAGE, PATCH, SIZES, TOKENS, Scene
 
 Picture = Scene | Chart
 

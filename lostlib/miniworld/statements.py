@@ -20,6 +20,7 @@ from lostlib.miniworld.questions import (
     article,
     directions,
     members,
+    one_of,
     pick,
     plural,
     refer,
@@ -61,9 +62,8 @@ def _another(scene: Scene, i: int, attribute: str, values: list[str], rng: np.ra
 def _attribute(scene: Scene, rng: np.random.Generator, asked: str, known: str, words: Callable[[Thing], str]):
     """Another colour for an object that its shape picks out, or the reverse."""
     values = list(COLORS) if asked == "color" else list(SHAPES)
-    if not (candidates := unique(scene, known)):
+    if (i := one_of(scene, known, rng)) is None:
         return None
-    i = int(pick(rng, candidates))  # type: ignore[call-overload]
     if (made := _another(scene, i, asked, values, rng)) is None:
         return None
     return Edit(_with(scene, i, made), words(scene.things[i]), words(made), (i,), (i,))
@@ -81,9 +81,8 @@ def is_shape(scene: Scene, rng: np.random.Generator) -> Edit | None:
 
 def is_size(scene: Scene, rng: np.random.Generator) -> Edit | None:
     """Is the red circle large? It becomes small."""
-    if not (candidates := unique(scene, "name")):
+    if (i := one_of(scene, "name", rng)) is None:
         return None
-    i = int(pick(rng, candidates))  # type: ignore[call-overload]
     thing, words = scene.things[i], refer(scene, i, rng)
     other = next(size for size in SIZES if size != thing.size)
     made = _with(scene, i, replace(thing, size=other))
@@ -96,7 +95,7 @@ def is_beside(scene: Scene, rng: np.random.Generator) -> Edit | None:
         return None
     i, j = rng.permutation(named)[:2].tolist()
     one, other = scene.things[i], scene.things[j]
-    true = str(pick(rng, sorted(directions(one, other))))
+    true = pick(rng, sorted(directions(one, other)))
     moved = replace(one, row=other.row, column=other.column), replace(other, row=one.row, column=one.column)
     things = tuple(sorted((*(t for t in scene.things if t not in (one, other)), *moved)))
     first, second = refer(scene, i, rng), refer(scene, j, rng)
@@ -106,9 +105,9 @@ def is_beside(scene: Scene, rng: np.random.Generator) -> Edit | None:
 
 def is_number(scene: Scene, rng: np.random.Generator) -> Edit | None:
     """Is the number of circles 3? One of them becomes something else, or something else becomes one."""
-    attribute = str(pick(rng, ["color", "shape"]))
+    attribute = pick(rng, ["color", "shape"])
     values = list(COLORS) if attribute == "color" else list(SHAPES)
-    value = str(pick(rng, values))
+    value = pick(rng, values)
     i = int(rng.integers(len(scene.things)))
     fewer = getattr(scene.things[i], attribute) == value
     wanted = [v for v in values if v != value] if fewer else [value]
@@ -124,9 +123,8 @@ def is_number(scene: Scene, rng: np.random.Generator) -> Edit | None:
 
 def is_there(scene: Scene, rng: np.random.Generator) -> Edit | None:
     """Is there a red circle in the image? It becomes a blue square."""
-    if not (candidates := unique(scene, "name")):
+    if (i := one_of(scene, "name", rng)) is None:
         return None
-    i = int(pick(rng, candidates))  # type: ignore[call-overload]
     thing, names = scene.things[i], {t.name for t in scene.things}
     looks = [(c, s) for c, s in LOOKS if f"{c} {s}" not in names and c != thing.color and s != thing.shape]
     color, shape = looks[int(rng.integers(len(looks)))]
@@ -151,7 +149,7 @@ def is_height(chart: Chart, rng: np.random.Generator) -> Edit | None:
     """Is the height of the red bar 5? It becomes another one."""
     i = int(rng.integers(len(chart.things)))
     bars = list(chart.things)
-    bars[i] = replace(bars[i], height=int(pick(rng, [h for h in range(1, TALLEST + 1) if h != bars[i].height])))  # type: ignore[call-overload]
+    bars[i] = replace(bars[i], height=pick(rng, [h for h in range(1, TALLEST + 1) if h != bars[i].height]))
     before, after = (f"Is the height of the {bar.name} {bar.height}?" for bar in (chart.things[i], bars[i]))
     return Edit(replace(chart, things=tuple(bars)), before, after, (i,), (i,))
 

@@ -16,14 +16,7 @@ import numpy as np
 
 from lostlib.miniworld import albums, bars, choices, space
 from lostlib.miniworld.charts import Chart, draw_chart
-from lostlib.miniworld.edits import (
-    crowd,
-    even_scene,
-    mirrored,
-    shows_depth,
-    some_group,
-    stacked,
-)
+from lostlib.miniworld.edits import crowd, even_scene, mirrored, shows_depth, some_group, stacked
 from lostlib.miniworld.questions import Question, pick
 from lostlib.miniworld.render import Picture
 from lostlib.miniworld.scenes import Scene
@@ -106,7 +99,7 @@ class Topic:
     def ask(self, pictures: tuple[Picture, ...], rng: np.random.Generator) -> Question:
         """A question of a random kind that the pictures admit."""
         while True:
-            name = str(pick(rng, list(self.kinds)))
+            name = pick(rng, list(self.kinds))
             if (question := self.kinds[name](*pictures, rng=rng)) is not None:
                 return question
 

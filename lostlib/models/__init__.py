@@ -12,5 +12,3 @@
 
 from lostlib.models.loading import Sizes, check_device, load_model, shipped, sizes, wrap
 from lostlib.models.model import Batch, LostModel, Reply
-
-__all__ = ["Batch", "LostModel", "Reply", "Sizes", "check_device", "load_model", "shipped", "sizes", "wrap"]

@@ -18,7 +18,7 @@ from lostlib.checkpoints import DYNAMIC
 from lostlib.models import attention
 from lostlib.models.families import FAMILIES, Inputs
 from lostlib.models.template import Template
-from lostlib.text import nearest
+from lostlib.text import among
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,7 @@ class LostModel:
     ):  # fmt: skip
         kind = hf.config.model_type
         if kind not in FAMILIES:
-            raise ValueError(
-                f"models of type {kind!r} are not known here; there are {', '.join(FAMILIES)}{nearest(kind, FAMILIES)}"
-            )
+            raise ValueError(f"models of type {kind!r} are not known here; there are {among(kind, FAMILIES)}")
         self.hf, self.processor, self.name, self.weights, self.backend = hf.eval(), processor, name, weights, backend
         self.family, self.decoding = FAMILIES[kind], decoding
         self.layers: list[nn.Module] = list(attrgetter(self.family.layers)(hf))

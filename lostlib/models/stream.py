@@ -18,8 +18,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-SITES = ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post")
-
 
 @dataclass
 class LayerStream:

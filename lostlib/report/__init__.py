@@ -1,44 +1,19 @@
 """What a chapter shows: numbers, figures, tables, verdicts and where they came from. No torch.
 
-- `page`         what a chapter says to the book
+- `numbers`      what prose prints
+- `figures`      numbered figures and tables
+- `verdicts`     claims beside what was measured; where it came from
 - `drawing`      the look of figures; points, groups and curves with their intervals
 - `interactive`  figures that a reader drives in the book
 - `parameters`   a chapter's parameters, checked
-- `myst`         the book's Markdown as any notebook shows it
+- `notebook`     how an output reaches the reader, in the book and elsewhere
+- `myst`         the book's Markdown, and what any notebook shows of it
 """
 
-from lostlib.report.page import BOOK as BOOK
-from lostlib.report.page import MARKS as MARKS
-from lostlib.report.page import NUMBER as NUMBER
-from lostlib.report.page import VERDICT as VERDICT
-from lostlib.report.page import (
-    Cell,
-    Number,
-    ParameterError,
-    Published,
-    check_parameters,
-    escape,
-    figure,
-    provenance,
-    published,
-    say,
-    style,
-    table,
-    verdict,
-)
-
-__all__ = [
-    "Cell",
-    "Number",
-    "ParameterError",
-    "Published",
-    "check_parameters",
-    "escape",
-    "figure",
-    "provenance",
-    "published",
-    "say",
-    "style",
-    "table",
-    "verdict",
-]
+from lostlib.report.drawing import style
+from lostlib.report.figures import figure, table
+from lostlib.report.myst import Cell, escape
+from lostlib.report.notebook import BOOK, NUMBER, VERDICT
+from lostlib.report.numbers import Number, Published, published, say
+from lostlib.report.parameters import ParameterError, check_parameters
+from lostlib.report.verdicts import MARKS, provenance, verdict

@@ -1,7 +1,9 @@
-"""How the book's figures look, and the three ways in which they show numbers with their intervals. No torch.
+"""How the book's figures look, and the ways in which they show numbers with their intervals. No torch.
 
 - `points`  values against something, each with its interval
+- `cross`   one point, with an interval in both directions
 - `groups`  several of them side by side at each place of an axis: a forest plot, lying or standing
+- `changes` a forest plot of changes of accuracy
 - `curves`  lines over layers or positions, with bands
 
 The frames have the columns `low` and `high` beside the value, as `lostlib.stats.summary` gives them.
@@ -62,6 +64,12 @@ def points(ax: Axes, at: Any, rows: pd.DataFrame, value: str = "mean", lying: bo
         ax.errorbar(at, rows[value], yerr=error, **drawn)
 
 
+def cross(ax: Axes, x: pd.Series, y: pd.Series, **look: Any) -> None:
+    """One point with an interval in both directions; each with the entries mean, low and high."""
+    across, along = ([[one["mean"] - one["low"]], [one["high"] - one["mean"]]] for one in (x, y))
+    ax.errorbar(x["mean"], y["mean"], xerr=across, yerr=along, **look)
+
+
 def groups(
     ax: Axes, rows: pd.DataFrame, place: str, series: str, kinds: Kinds, value: str = "mean", lying: bool = False
 ) -> None:
@@ -77,6 +85,19 @@ def groups(
         ax.set(yticks=range(len(places)), yticklabels=places, ylim=(len(places) - 0.5, -0.5))
     else:
         ax.set(xticks=range(len(places)), xticklabels=places, xlim=(-0.5, len(places) - 0.5))
+
+
+def changes(
+    rows: pd.DataFrame, place: str, series: str, kinds: Kinds, value: str = "value", *, height: float, ncols: int = 2,
+    **axes: Any,
+) -> Figure:  # fmt: skip
+    """A forest plot of changes of accuracy: a line an entry of `place`, in it a point for each of `kinds`."""
+    fig, ax = plt.subplots(figsize=(WIDTH, height))
+    ax.axvline(0, color="black", lw=0.8)
+    groups(ax, rows, place, series, kinds, value, lying=True)
+    ax.set(xlabel="change of accuracy", **axes)
+    legend_below(fig, [ax], ncols)
+    return fig
 
 
 def curves(ax: Axes, rows: pd.DataFrame, along: str, series: str, kinds: Kinds, value: str = "mean") -> None:

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from lostlib.benchmarks import Item
-from lostlib.report import page
+from lostlib.report import figures, notebook
 from lostlib.report.drawing import PALETTE
 
 LARGEST = 1_000_000  # bytes of a fragment; a phone should not load more
@@ -45,7 +45,7 @@ def answers(scenes: Sequence[Scene], runs: Mapping[str, pd.DataFrame], name: str
     """
     said = {label: frame.set_index(["benchmark", "item"]).loc[_keys(scenes)] for label, frame in runs.items()}
     rows = pd.concat([f[["raw", "right"]].reset_index().assign(run=label) for label, f in said.items()])
-    page.figure(_answers_drawn(scenes, said), name, caption, alt, rows)
+    figures.figure(_answers_drawn(scenes, said), name, caption, alt, rows)
     shown = [
         _shown(item) | {"answers": [[str(f["raw"].iloc[k]), bool(f["right"].iloc[k])] for f in said.values()]}
         for k, (_, item) in enumerate(scenes)
@@ -74,7 +74,7 @@ def maps(
         return
     scenes = [scenes[k] for k in square]
     weights = {label: [found[k] for k in square] for label, found in weights.items()}
-    page.figure(_maps_drawn(scenes[0][1], weights), name, caption, alt, _wide(scenes, weights))
+    figures.figure(_maps_drawn(scenes[0][1], weights), name, caption, alt, _wide(scenes, weights))
     said = [frame.set_index(["benchmark", "item"]).loc[_keys(scenes)] for _, frame in runs.values()]
     shown = [
         _shown(item)
@@ -192,7 +192,7 @@ def _fragment(name: str, data: Mapping[str, Any]) -> None:
     if len(text.encode()) > LARGEST:
         print(f"{label} cannot be driven: {len(text.encode()) / 1e6:.1f} MB of data are too many for a page.")
         return
-    if folder := page.files_folder():
+    if folder := notebook.files_folder():
         inert = f'<script type="application/json">{text}</script>'
         (folder / f"{label}.html").write_text(f'<div class="lost-explore" id="{label}" hidden>{inert}</div>\n', "utf-8")
-        page.to_the_book(f":::{{raw}} html\n:file: {folder.name}/{label}.html\n:::")
+        notebook.to_the_book(f":::{{raw}} html\n:file: {folder.name}/{label}.html\n:::")

@@ -1,9 +1,13 @@
-"""The book's Markdown as plain Markdown for other notebooks: roles become words, directives their content."""
+"""The book's Markdown: text and tables from data, and what other notebooks show of it (roles as words)."""
 
 from __future__ import annotations
 
+import csv
+import io
 import re
-from collections.abc import Mapping
+import string
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -12,6 +16,49 @@ from lostlib import paths
 KINDS = {"fig": "figure", "tab": "table", "eq": "the formula", "thm": "the theorem"}
 TITLE = r"^(?:# )?\(([\w-]+)\)=\n(?:# )?#+ (.+)$"  # a label and the heading below it, in a page or a chapter's source
 ENTRY = r"^@\w+\{([\w-]+),.*?author\s*=\s*\{(.*?)\},\n.*?year\s*=\s*\{(\d+)\}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table that is MyST in the book, to hold links or be the target of one, and plain text elsewhere."""
+
+    text: str
+    myst: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def escape(text: object) -> str:
+    """Text from data as MyST that shows exactly this text: every punctuation mark gets a backslash."""
+    marks = re.escape(string.punctuation)
+    return re.sub(f"([{marks}])", r"\\\1", " ".join(str(text).split()))
+
+
+def csv_table(
+    head: Iterable[object], rows: Iterable[Iterable[object]], caption: str = "", label: str = "", look: str = ""
+) -> str:
+    """A MyST table with all cells escaped but for `Cell`s; a colon fence, because its title may hold backticks."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerows([c.myst if isinstance(c, Cell) else escape(c) for c in row] for row in (head, *rows))
+    name = (f":name: {label}\n" if label else "") + (f":class: {look}\n" if look else "")
+    return f":::{{csv-table}} {caption}\n{name}:header-rows: 1\n:widths: auto\n\n{buffer.getvalue()}:::"
+
+
+def shown(number: Mapping[str, Any], spec: str) -> str:
+    """A record of `report.say` as the role `num` prints it; with its interval where the format ends in `ci`.
+
+    >>> shown({"value": 1.25, "low": 1.0, "high": 2.0}, ".1f:ci")
+    '1.2 [1.0, 2.0]'
+    """
+    spec, _, interval = spec.strip().partition(":") if spec != "ci" else ("", "", "ci")
+    if interval not in ("", "ci"):
+        raise ValueError(f"{interval!r} is not 'ci'")
+    if interval and number["low"] is None:
+        raise ValueError("there is no interval")
+    value, low, high = (None if number[k] is None else format(number[k], spec) for k in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]" if interval else str(value)
 
 
 def plain(text: str, numbers: Mapping[str, Mapping[str, Any]] | None = None) -> str:
@@ -41,7 +88,7 @@ def _titled(found: re.Match) -> str:
 def _role(role: str, content: str, numbers: Mapping[str, Mapping[str, Any]]) -> str:
     if role == "num":
         key, _, spec = content.partition(":")
-        return _shown(numbers[key], spec) if key in numbers else f"`{key}`"
+        return shown(numbers[key], spec) if key in numbers else f"`{key}`"
     if titled := re.fullmatch(r"(.*\S) *<.*>", content):
         return titled[1]
     if role.startswith("cite"):
@@ -50,12 +97,6 @@ def _role(role: str, content: str, numbers: Mapping[str, Mapping[str, Any]]) -> 
     if kind in KINDS and name:
         return f"{KINDS[kind]} “{name}”"
     return f"“{_titles()[content]}”" if content in _titles() else content
-
-
-def _shown(number: Mapping[str, Any], spec: str) -> str:
-    spec, _, interval = spec.partition(":")
-    value, low, high = (None if number[k] is None else format(number[k], spec) for k in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]" if interval else str(value)
 
 
 def _cited(key: str, in_brackets: bool) -> str:

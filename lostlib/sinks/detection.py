@@ -18,34 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from lostlib.forms import PRESETS, Preset, energy_share, settings
+from lostlib.forms import energy_share
 from lostlib.models.attention import Rows, Run
 from lostlib.models.stream import module_input
-from lostlib.sinks.dimensions import (
-    MASSIVE,
-    RATIO,
-    SinkWarning,
-    find_dimensions,
-    published,
-    sink_dimensions,
-)
-from lostlib.sinks.redistribution import redistribute, value_norms
-
-__all__ = [
-    "PRESETS",
-    "Detector",
-    "Preset",
-    "SinkWarning",
-    "energy_share",
-    "find_dimensions",
-    "phi",
-    "published",
-    "redistribute",
-    "settings",
-    "sink_dimensions",
-    "threshold",
-    "value_norms",
-]
+from lostlib.sinks.dimensions import MASSIVE, RATIO, SinkWarning
 
 EPS = 1e-6  # inside phi's root, as in the published code; not the model's own
 CROWDED = 0.2  # share of visual tokens beyond which "sink" says little

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lostlib.forms import TARGETS, settings
-from lostlib.text import nearest
+from lostlib.text import among
 
 
 def redistribute(
@@ -70,7 +70,7 @@ def redistribute(
     """
     rules = settings(preset, p=p, rho=rho, min_mass=min_mass)
     if target not in TARGETS:
-        raise ValueError(f"target={target!r} is not one of {', '.join(TARGETS)}{nearest(target, TARGETS)}")
+        raise ValueError(f"target={target!r} is not one of {among(target, TARGETS)}")
     _check_shapes(probs, sinks, visual, queries)
     a = probs if probs.dtype == torch.float64 else probs.float()
 

@@ -22,18 +22,3 @@ from lostlib.teach.functions import (
 from lostlib.teach.outcome import Outcome
 from lostlib.teach.predictions import try_attention_replacement
 from lostlib.teach.questions import check_predictions, check_reading
-
-__all__ = [
-    "Outcome",
-    "check_attention_replacement",
-    "check_effective_rank",
-    "check_noise_update",
-    "check_participation_ratio",
-    "check_predictions",
-    "check_reading",
-    "check_redistribution",
-    "check_rid",
-    "check_sink_tokens",
-    "check_token_mixing_entropy",
-    "try_attention_replacement",
-]

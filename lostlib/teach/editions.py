@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from lostlib import paths
+from lostlib.report import NUMBER
 from lostlib.report.myst import plain
 
 CHAPTERS = paths.ROOT / "notebooks"
 LEFT_OUT = {"exercises": {"solution"}, "solutions": {"exercise", "check"}}
-NUMBER = "application/vnd.lost.number+json"
 WELCOME = {
     "exercises": "*Exercise edition. Run all cells once. Then work on the cells with `...`: replace the dots, run the "
     "cell, and run the check below it, which says “not yet” until then.*",

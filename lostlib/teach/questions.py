@@ -14,7 +14,7 @@ import pandas as pd
 
 from lostlib.teach.outcome import Outcome, unanswered
 from lostlib.teach.predictions import EXPERIMENTS, Change
-from lostlib.text import nearest
+from lostlib.text import among
 
 Rule = Callable[[Any], Any]  # of the figure's data
 ANSWERS = ("falls", "stays", "rises")
@@ -239,7 +239,7 @@ def check_reading(question: str, answer: Any, data: pd.DataFrame | pd.Series | N
     'failed'
     """
     if question not in READINGS:
-        raise ValueError(f"no question {question!r}; there are {', '.join(READINGS)}{nearest(question, READINGS)}")
+        raise ValueError(f"no question {question!r}; there are {among(question, READINGS)}")
     asked = READINGS[question]
     options = asked.options(data) if callable(asked.options) else asked.options
     expected = f"Answer with one of: {', '.join(map(repr, options))}" if options else "Answer with a number."
@@ -266,9 +266,7 @@ def check_predictions(experiment: str, predictions: Any) -> Outcome:
         Predict 'falls', 'stays' or 'rises' for: scale, sign, elsewhere, wider
     """
     if experiment not in EXPERIMENTS:
-        raise ValueError(
-            f"no experiment {experiment!r}; there are {', '.join(EXPERIMENTS)}{nearest(experiment, EXPERIMENTS)}"
-        )
+        raise ValueError(f"no experiment {experiment!r}; there are {among(experiment, EXPERIMENTS)}")
     title, changes, run = EXPERIMENTS[experiment]
     if not isinstance(predictions, Mapping):
         predictions = dict.fromkeys(changes, None if unanswered(predictions) else predictions)
@@ -276,7 +274,7 @@ def check_predictions(experiment: str, predictions: Any) -> Outcome:
         return Outcome(title, "not yet", why=f"Predict 'falls', 'stays' or 'rises' for: {', '.join(missing)}")
     if wrong := [name for name in changes if str(predictions[name]) not in ANSWERS]:
         given = predictions[wrong[0]]
-        why = f"Predict one of: {', '.join(ANSWERS)}{nearest(given, ANSWERS)}"
+        why = f"Predict one of: {among(given, ANSWERS)}"
         return Outcome(title, "failed", failed=f"{wrong[0]}: {given!r} is no prediction", why=why)
     try:
         found = run()

@@ -56,6 +56,24 @@ def test_obtain_reads_what_is_shipped_and_measures_the_rest(table, tiny_folder, 
     assert results.sources([fewer, more, more]) == "2 tables measured, 1 table shipped."
 
 
+def test_a_reader_remembers_its_tables_and_averages_over_seeds(tiny_folder, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("LOST_RESULTS", str(tmp_path))
+    reader = results.Reader(model=str(tiny_folder), benchmark="mini-pope", n=6)
+    noise = "sap:keys=visual,weights=gaussian"
+    one, two = (reader("answers", intervention=noise, seed=seed) for seed in (0, 1))
+    both = reader.over_seeds(2, intervention=noise)
+    assert both["correct"].tolist() == [(a + b) / 2 for a, b in zip(one["correct"], two["correct"], strict=True)]
+    assert both["unparsed"].tolist() == [
+        (a + b) / 2 for a, b in zip(one["parsed"].isna(), two["parsed"].isna(), strict=True)
+    ]
+    assert both["right"].tolist() == one["correct"].tolist()
+    assert [table.key.seed for table in reader.read] == [0, 1, 0, 1]
+    capsys.readouterr()
+    results.close("x", reader.read)
+    assert "4 tables measured." in (told := capsys.readouterr().out)
+    assert "seconds_x = " in told
+
+
 def test_record_keeps_what_was_measured(tiny_folder, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("LOST_RESULTS", str(tmp_path))
     monkeypatch.setenv("LOST_RECORD", "1")

@@ -21,7 +21,7 @@ EVIL = '</script><img src=x onerror="alert(1)"> {num}`x`'
 def shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[list[dict], Path]:
     bundles: list[dict] = []
     (tmp_path / "x_files").mkdir()
-    monkeypatch.setattr(report.page, "_show", bundles.append)
+    monkeypatch.setattr(report.notebook, "show", bundles.append)
     monkeypatch.setenv("LOST_FILES", str(tmp_path / "x_files"))
     return bundles, tmp_path / "x_files"
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lostlib import report
+from lostlib import paths, report
 from lostlib.report import BOOK, NUMBER, VERDICT, ParameterError, check_parameters
 
 GOOD = {"model": "mini-llava-1.5", "benchmark": "mini-pope", "n_items": 10, "seed": 0, "device": "cuda:1"}
@@ -19,7 +19,7 @@ GOOD = {"model": "mini-llava-1.5", "benchmark": "mini-pope", "n_items": 10, "see
 @pytest.fixture
 def shown(monkeypatch) -> list[dict]:
     bundles: list[dict] = []
-    monkeypatch.setattr(report.page, "_show", bundles.append)
+    monkeypatch.setattr(report.notebook, "show", bundles.append)
     return bundles
 
 
@@ -209,13 +209,13 @@ def test_a_verdict_is_well_formed(shown, claim, status):
 
 def test_published_figures_are_looked_up(monkeypatch, tmp_path, shown):
     (tmp_path / "a.csv").write_text("key,value,unit,where,note\nacc,81.5,%,Table 2,\nword,yes,,p. 3,a note\n")
-    monkeypatch.setattr(report.page, "PAPER", tmp_path)
-    report.page._paper.cache_clear()
+    monkeypatch.setattr(paths, "PUBLISHED", tmp_path)
+    report.numbers._paper.cache_clear()
     assert report.published("acc") == ("acc", 81.5, "%", "Table 2", "")
     assert report.published("word").value == "yes"
     with pytest.raises(KeyError, match="did you mean 'acc'"):
         report.published("ac")
-    report.page._paper.cache_clear()
+    report.numbers._paper.cache_clear()
 
 
 def test_provenance_tells_how_to_run_it_again(shown, folder):

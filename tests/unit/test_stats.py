@@ -151,21 +151,6 @@ def test_holm_rejects_what_the_step_down_procedure_rejects() -> None:
         stats.holm([1.5])
 
 
-def test_over_seeds_is_the_t_interval() -> None:
-    values = [0.61, 0.64, 0.60, 0.66]
-    half = 3.182446305 * np.std(values, ddof=1) / 2  # the 97.5 % point of t with 3 degrees of freedom, from a table
-    assert tuple(stats.over_seeds(values)) == pytest.approx((0.6275, 0.6275 - half, 0.6275 + half))
-    assert np.isnan(stats.over_seeds([0.5]).low)
-    assert stats.over_seeds([0.5, 0.5]) == (0.5, 0.5, 0.5)
-    rng, inside = np.random.default_rng(7), 0
-    for _ in range(300):
-        found = stats.over_seeds(rng.normal(0.7, 0.02, size=5))
-        inside += found.low <= 0.7 <= found.high
-    assert inside >= 275
-    with pytest.raises(ValueError, match=r"shape \(0,\)"):
-        stats.over_seeds([])
-
-
 def test_no_difference_is_rejected_as_often_as_it_says() -> None:
     """Of tests of a true null, clustered by image, about one in twenty has a p below 0.05."""
     rng = np.random.default_rng(0)

@@ -34,4 +34,5 @@ def test_a_wheel_holds_models_tables_and_published_figures(tmp_path: Path) -> No
     }
     lacking = {str(path) for path in wanted if (ROOT / path).is_file() and f"lostlib/{path.as_posix()}" not in held}
     assert not lacking
-    assert {"lostlib/data/chance.json", "lostlib/benchmarks/__init__.py"} <= held
+    templates = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("lostlib/**/*.md")}
+    assert {"lostlib/data/chance.json", "lostlib/benchmarks/__init__.py", *templates} <= held

@@ -47,5 +47,3 @@ KINDS: dict[str, tuple[str, ...]] = {
     "list": ("list",),
     "open": ("phrase",),
 }
-
-__all__ = ["EXTRACTORS", "KINDS", "Extractor", "Options", "lmms_pope_correct"]
