@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lostlib import metrics
+from lostlib import metrics, spectra
 from lostlib.metrics import (
     Decomposition,
     effective_rank,
@@ -550,7 +550,7 @@ def test_a_batch_equals_a_loop(shape):
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_large_matrices_side_by_side_are_what_they_are_alone(threads):
     kinds = ["gaussian", "massive 1e3", "duplicated tokens"]
-    x = tensor(np.stack([example(kind, (metrics.SIDE_BY_SIDE, 240)) for kind in kinds]))
+    x = tensor(np.stack([example(kind, (spectra.SIDE_BY_SIDE, 240)) for kind in kinds]))
     x_new = x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     alone = [everything(a, b) for a, b in zip(x, x_new, strict=True)]
     usual = torch.get_num_threads()
