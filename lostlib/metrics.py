@@ -144,7 +144,9 @@ def rid(X: Array | Decomposition, X_new: Array | Decomposition, rank: RankRule =
     return RID(change, column / 2, row / 2)
 
 
-def token_mixing_entropy(X: Array, unit: str = "nats", causal: bool = False) -> Float64[Tensor, "*batch"]:
+def token_mixing_entropy(
+    X: Array | Decomposition, unit: str = "nats", causal: bool = False
+) -> Float64[Tensor, "*batch"]:
     """How evenly a token's similarity is spread over the tokens of its sequence, averaged over tokens.
 
     With cosines c_tj between tokens, P_tj = (1 + c_tj) / Σ_j (1 + c_tj), the token itself included;
@@ -154,14 +156,14 @@ def token_mixing_entropy(X: Array, unit: str = "nats", causal: bool = False) -> 
     one direction shared by all; causal: [0, ln(S!) / S]. `bits` divides by ln 2, `normalized` by ln S. One token
     has TME 0 in every unit.
 
-    X: (..., S, H). Returns (...). Raises ValueError for an unknown unit, a zero row (it has no direction), and
-    NaN, infinite or empty input; TypeError for anything but floats.
+    X: (..., S, H), or a `Decomposition` of it. Returns (...). Raises ValueError for an unknown unit, a zero row (it has
+    no direction), and NaN, infinite or empty input; TypeError for anything but floats.
 
     >>> round(token_mixing_entropy(torch.ones(8, 3), unit="bits").item(), 9)
     3.0
     """
-    x = as_float64(X, "X")
-    return _mean_entropy(x, "X", causal) * _per_nat(unit, x.shape[-2])
+    x = X if isinstance(X, Decomposition) else as_float64(X, "X")
+    return _mean_entropy(_cosines(x, "X"), causal) * _per_nat(unit, x.shape[-2])
 
 
 def mixing_information_gain(
@@ -181,12 +183,21 @@ def mixing_information_gain(
     """
     x, x_new = as_float64(X, "X"), as_float64(X_new, "X_new")
     _require_same(x, x_new)
-    gain = _mean_entropy(x_new, "X_new", causal) - _mean_entropy(x, "X", causal)
+    gain = _mean_entropy(_cosines(x_new, "X_new"), causal) - _mean_entropy(_cosines(x, "X"), causal)
     return gain * _per_nat(unit, x.shape[-2])
 
 
-def _mean_entropy(x: Float64[Tensor, "*batch tokens hidden"], name: str, causal: bool) -> Float64[Tensor, "*batch"]:
-    cosines = lower_gram(_unit_rows(x, name))  # lower triangle
+def _cosines(x: Tensor | Decomposition, name: str) -> Float64[Tensor, "*batch tokens tokens"]:
+    """Between tokens, lower triangle; of a decomposition from the Gram matrix, where that is between tokens."""
+    if not isinstance(x, Decomposition):
+        return lower_gram(_unit_rows(x, name))
+    known = [None] if x.tall else [one.cosines() for one in x.matrices]
+    if any(one is None for one in known):
+        return lower_gram(_unit_rows(x.x, x.name))
+    return x.collect(one for one in known if one is not None)
+
+
+def _mean_entropy(cosines: Float64[Tensor, "*batch tokens tokens"], causal: bool) -> Float64[Tensor, "*batch"]:
     k = ((cosines + 1) / 2).clamp(0, 1).tril(-1)
     if not causal:
         k = k + k.mT

@@ -1,12 +1,14 @@
 """Matrices and their singular values: the engine of eRank, support and RID, fast and exact.
 
 1. Turn each matrix so that n = min(S, H) is its number of rows ("column" and "row" are given their names back at the
-   end), and scale it by a power of two where squares might overflow or vanish.
+   end), and scale it by a power of two where squares might overflow or vanish. Of k identical rows one is kept, √k
+   times as long, and none of zeros: that leaves the singular values above 0 and the span of the rows as they are.
 2. Take σ² as the eigenvalues λ of the n×n Gram matrix. Squaring halves the digits, so λ is trusted only down to
    max(S, H) · eps · λ_1, the rounding of an inner product. eRank comes from λ if the smallest lies above; a rank does
    if moving all λ down and up by that much leaves it the same. Otherwise both come from the singular value
    decomposition of the matrix itself.
-3. At full rank every direction of the short side is taken already and its part of RID is exactly 0. On the long side
+3. At full rank every direction of the short side is taken already and its part of RID is exactly 0; with identical
+   rows it is what sets them apart from their mean in X', since all other patterns are taken. On the long side
    the span of X is subtracted from X' − X rather than from X', whose bulk would cancel. The n×n arithmetic answers if
    its own error estimate is below 1e-6 of the answer; otherwise an explicit orthonormal basis does.
 4. At lower rank both sides are projected with explicit bases: eigenvectors of the Gram matrix if the gap behind the
@@ -17,6 +19,7 @@ import difflib
 import math
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
@@ -33,23 +36,27 @@ EPS = torch.finfo(torch.float64).eps
 RANK_EPS = {"numerical": EPS, "numerical32": torch.finfo(torch.float32).eps}
 RANK_RULES = (*RANK_EPS, "energy=0.99", "erank")
 SIDE_BY_SIDE = 200  # rows from which matrices are worth a thread each
+MANY = 1024  # rows from which torch's LAPACK finds eigenvalues sooner than NumPy's, by a third
+VANISHED = 2.0**-1000  # squares below it have lost digits
+SAMPLE = 64  # entries of each row in which identical rows are looked for at first
 
 
 class Decomposition:
     """X prepared once, to be used in several calls in place of X.
 
-    `effective_rank`, `support` and both arguments of `rid` accept it, so that one X can be compared with many X', and
-    the X' of one update can be the X of the next, without factorising anything twice. Work is done on first use and
-    kept, next to one float64 copy of X. `name` is what errors call the matrix.
+    `effective_rank`, `support`, `token_mixing_entropy` and both arguments of `rid` accept it, so that one X can be
+    compared with many X', and the X' of one update can be the X of the next, without factorising anything twice. Work
+    is done on first use and kept, next to one float64 copy of X; with ``copy=False``, next to X itself where that is a
+    float64 tensor, which then must not change. `name` is what errors call the matrix.
 
     >>> X = Decomposition(torch.eye(2, 3))
     >>> [rid(X, torch.eye(2, 3) * scale).total.item() for scale in (1.0, 7.0)]
     [0.0, 0.0]
     """
 
-    def __init__(self, X: Array, name: str = "X") -> None:
-        x = as_float64(X, name, check=False)
-        self.shape, self.device = x.shape, x.device
+    def __init__(self, X: Array, name: str = "X", copy: bool = True) -> None:
+        x = as_float64(X, name, check=False, copy=copy)
+        self.name, self.shape, self.device = name, x.shape, x.device
         self.tall = x.shape[-2] > x.shape[-1]
         flat = x.reshape(-1, *x.shape[-2:])
         # matrix by matrix: along a dimension, aminmax takes twenty times as long
@@ -62,6 +69,11 @@ class Decomposition:
         self.matrices = [
             Matrix(matrix.mT if self.tall else matrix, peak) for matrix, peak in zip(flat, peaks, strict=True)
         ]
+
+    @property
+    def x(self) -> Tensor:
+        """X, each matrix up to a power of two."""
+        return self.collect(one.x.mT if self.tall else one.x for one in self.matrices)
 
     def collect(self, values: Iterable[Tensor | int]) -> Tensor:
         """Stack one value per matrix and restore the batch dimensions."""
@@ -110,17 +122,20 @@ class Matrix:
         self.exponent = exponent if abs(exponent) > 64 else 0
         self.x = x * 2.0**-exponent if self.exponent else x
         self.n, self.m = x.shape
+        self.repeats = _repeats(self.x)
+        self.core = self.repeats.core(self.x) if self.repeats else self.x  # (k, m), what is factorised
+        self.k = len(self.core)
         self.factors: tuple[Tensor, Tensor] | None = None  # see `gram` and `eigenvalues`
         self._bases: dict[int, tuple[Tensor, Tensor]] = {}
 
     @property
-    def gram(self) -> Float64[Tensor, "n n"]:
-        """Inner products of rows, lower triangle only: all that LAPACK reads."""
+    def gram(self) -> Float64[Tensor, "k k"]:
+        """Inner products of the core's rows, lower triangle only: all that LAPACK reads."""
         return self._factors[0]
 
     @property
-    def eigenvalues(self) -> Float64[Tensor, " n"]:
-        """σ², descending, each off by rounding noise relative to the first."""
+    def eigenvalues(self) -> Float64[Tensor, " k"]:
+        """σ² of the core, descending, each off by rounding noise relative to the first."""
         return self._factors[1]
 
     @property
@@ -132,20 +147,36 @@ class Matrix:
 
     def factorise(self) -> None:
         """Phase 2's Gram matrix and its eigenvalues."""
-        gram = lower_gram(self.x)
-        on_cpu = gram.device.type == "cpu"
-        found = torch.from_numpy(np.linalg.eigvalsh(gram.numpy())) if on_cpu else torch.linalg.eigvalsh(gram)
+        gram = lower_gram(self.core)
+        by_numpy = gram.device.type == "cpu" and self.k < MANY
+        found = torch.from_numpy(np.linalg.eigvalsh(gram.numpy())) if by_numpy else torch.linalg.eigvalsh(gram)
         self.factors = gram, found.flip(0).clamp(min=0)
+
+    def cosines(self) -> Float64[Tensor, "n n"] | None:
+        """Between rows, from the Gram matrix, lower triangle; None where its squares vanish, as for rows of zeros."""
+        squares = self.gram.diagonal()
+        if squares.min() < VANISHED or (self.repeats and (self.repeats.entry == 0).any()):
+            return None
+        cosines = self.gram * squares.rsqrt()[:, None] * squares.rsqrt()
+        if self.repeats is None:
+            return cosines
+        whole = cosines.tril() + cosines.tril(-1).mT
+        return whole[self.repeats.group][:, self.repeats.group]
 
     @cached_property
     def svd(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The accurate and slow way: U (n×n), σ (n) and Vᵀ (n×m)."""
-        return torch.linalg.svd(self.x, full_matrices=False)
+        """The accurate and slow way: U (k×k), σ (k) and Vᵀ (k×m) of the core."""
+        return torch.linalg.svd(self.core, full_matrices=False)
 
     @cached_property
     def noise(self) -> Tensor:
         """The classical bound on rounding in an inner product of m terms, for λ."""
         return self.m * EPS * self.eigenvalues[0]
+
+    @cached_property
+    def norm(self) -> Tensor:
+        """Frobenius."""
+        return self.gram.trace().sqrt() if self.factors else self.core.norm()
 
     @property
     def slow(self) -> bool:
@@ -158,7 +189,7 @@ class Matrix:
         if self.slow:
             return _erank(self.svd[1])
         resolved = self.eigenvalues[-1] > self.noise
-        return _erank(self.eigenvalues.sqrt() if resolved else torch.linalg.svdvals(self.x))
+        return _erank(self.eigenvalues.sqrt() if resolved else torch.linalg.svdvals(self.core))
 
     def rank(self, rule: RankRule) -> int:
         """Phase 2 for a rank."""
@@ -169,16 +200,17 @@ class Matrix:
     def bases(self, r: int) -> tuple[Tensor, Tensor]:
         """Orthonormal bases (n×r) and (m×r) of the spans of the first r singular vectors; r comes from `rank`."""
         if r not in self._bases:
-            self._bases[r] = self._find_bases(r)
+            short, long = self._find_bases(r)
+            self._bases[r] = (self.repeats.spread(short) if self.repeats else short), long
         return self._bases[r]
 
     def _find_bases(self, r: int) -> tuple[Tensor, Tensor]:
-        """Phase 4, and the explicit basis of phase 3."""
-        if not self.slow and r == self.n:
-            return torch.eye(r, dtype=self.x.dtype, device=self.x.device), torch.linalg.qr(self.x.mT).Q
+        """Phase 4, and the explicit basis of phase 3, of the core."""
+        if not self.slow and r == self.k:
+            return torch.eye(r, dtype=self.x.dtype, device=self.x.device), torch.linalg.qr(self.core.mT).Q
         if not self.slow and self.noise <= 1e-8 * (self.eigenvalues[r - 1] - self.eigenvalues[r]):
             short = torch.linalg.eigh(self.gram).eigenvectors[:, -r:]
-            return short, torch.linalg.qr(self.x.mT @ short).Q
+            return short, torch.linalg.qr(self.core.mT @ short).Q
         u, _, vh = self.svd
         return u[:, :r], vh[:r].mT
 
@@ -188,9 +220,10 @@ class Matrix:
         return None if failed else factor
 
     def innovation(self, d: Float64[Tensor, "n m"], size: Tensor) -> Tensor:
-        """Phase 3: ‖d (I − P)‖, P the projector on the row space of x, which must have rank n < m; `size` is ‖d‖."""
+        """Phase 3: ‖d (I − P)‖, P the projector on the row space of the core, whose rank is k < m; `size` is ‖d‖."""
         if not self.slow and self._cholesky is not None:
-            half = torch.linalg.solve_triangular(self._cholesky, self.x @ d.mT, upper=False)  # ‖d P‖ = ‖half‖
+            products = (d @ self.core.mT).mT  # in the order of columns, as LAPACK wants it
+            half = torch.linalg.solve_triangular(self._cholesky, products, upper=False)  # ‖d P‖ = ‖half‖
             outside = size.square() - half.norm().square()
             # To first order, with d P = weightsᵀ x; signs vary, so the rounding of m products adds up like √m here,
             # with room to spare. "outside" is a square: half its relative error remains.
@@ -199,7 +232,7 @@ class Matrix:
                 error = noise * (weights(half) * self.eigenvalues[0].sqrt() + size) ** 2
                 if error <= 2e-6 * outside:
                     return outside.sqrt()
-        return _residual(d, self.bases(self.n)[1])
+        return _residual(d, self.bases(self.k)[1])
 
     def _weights(self, half: Tensor) -> Tensor:
         """‖(x xᵀ)⁻¹ x dᵀ‖ from what the triangular solve has left."""
@@ -209,6 +242,63 @@ class Matrix:
     def _largest_weights(self, half: Tensor) -> Tensor:
         """An upper bound of it: no direction grows by more than 1 / σ_n. Infinite where σ_n is not resolved."""
         return half.norm() / (self.eigenvalues[-1] - self.noise).clamp(min=0).sqrt()
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Which rows of a matrix are identical or zero, and the n×k matrix E of its k kept rows: X = E · core, EᵀE = 1."""
+
+    first: Int64[Tensor, " k"]
+    """Of each kept row, a place where it stands."""
+    times: Float64[Tensor, " k"]
+    """How many there are of it."""
+    group: Int64[Tensor, " n"]
+    """Which kept row each row is; any for rows of zeros."""
+    entry: Float64[Tensor, " n"]
+    """The one entry of E's row, 1 / √times; 0 for rows of zeros."""
+
+    def core(self, x: Float64[Tensor, "n m"]) -> Float64[Tensor, "k m"]:
+        """Each kept row once, √times as long."""
+        return x[self.first] * self.times.sqrt()[:, None]
+
+    def spread(self, short: Float64[Tensor, "k r"]) -> Float64[Tensor, "n r"]:
+        """E · short: what a basis of the core's columns is for the whole matrix."""
+        return short[self.group] * self.entry[:, None]
+
+    def apart(self, x: Float64[Tensor, "n m"]) -> Tensor:
+        """‖(I − E Eᵀ) x‖: how far x's rows are from their mean wherever rows are identical here."""
+        sums = x.new_zeros(len(self.first), x.shape[1]).index_add_(0, self.group, x * self.entry[:, None])
+        return (x - self.spread(sums)).norm()
+
+
+def _repeats(x: Float64[Tensor, "n m"]) -> Repeats | None:
+    """Rows that are identical bit by bit, or zero; None where there are none.
+
+    Rows are told apart by a sum over their bits, of a few entries at first, which nearly always is enough, then of all.
+    Equal sums are no proof, so the rows are compared in the end.
+    """
+    n, m = x.shape
+    for step in sorted({max(1, m // SAMPLE), 1}, reverse=True):
+        bits = x[:, ::step].contiguous().view(torch.int64)
+        key = (bits * _odd(bits.shape[1], x.device)).sum(1)  # wraps around, as it may
+        _, group, times = torch.unique(key, return_inverse=True, return_counts=True)
+        if len(times) == n and key.all():
+            return None
+        first = torch.empty_like(times).scatter_(0, group, torch.arange(n, device=x.device))
+        if not torch.equal(x[first][group], x):
+            continue
+        kept = x[first].any(1)
+        if kept.all() and len(times) == n:
+            return None
+        entry = torch.where(kept, times.to(x.dtype).rsqrt(), 0.0)[group]
+        return Repeats(first[kept], times[kept].to(x.dtype), (kept.cumsum(0) - 1).clamp(min=0)[group], entry)
+    return None
+
+
+def _odd(n: int, device: torch.device) -> Int64[Tensor, " n"]:
+    """Odd numbers without a pattern."""
+    mixed = torch.arange(1, n + 1, device=device) * 0x1E3779B97F4A7C15
+    return (mixed ^ (mixed >> 29)) * 0x3F58476D1CE4E5B9 | 1
 
 
 def factorise(matrices: list[Matrix]) -> None:
@@ -222,7 +312,7 @@ def factorise(matrices: list[Matrix]) -> None:
     if not todo:
         return
     threads, one = torch.get_num_threads(), todo[0]
-    at_once = min(threads, len(todo)) if one.n >= SIDE_BY_SIDE and one.x.device.type == "cpu" else 1
+    at_once = min(threads, len(todo)) if one.k >= SIDE_BY_SIDE and one.x.device.type == "cpu" else 1
 
     def work(matrix: Matrix) -> None:
         torch.set_num_threads(threads // at_once)  # of this worker alone
@@ -259,8 +349,8 @@ def lower_gram(x: Float64[Tensor, "*batch n m"]) -> Float64[Tensor, "*batch n n"
 
 def outside(before: Matrix, after: Matrix, rule: RankRule) -> Float64[Tensor, "2"]:
     """Share of ‖X'‖ outside the span of X: on the short side, on the long side."""
-    r, x, size = before.rank(rule), after.x, after.x.norm()
-    if r < before.n:
+    r, x, size = before.rank(rule), after.x, after.norm
+    if r < before.k:
         short, long = before.bases(r)
         parts = torch.stack([_residual(x.mT, short), _residual(x, long)])
     elif r < before.m:
@@ -268,7 +358,8 @@ def outside(before: Matrix, after: Matrix, rule: RankRule) -> Float64[Tensor, "2
         shift = max(-200, min(200, before.exponent - after.exponent))
         update = x - (before.x * 2.0**shift if shift else before.x)
         smaller, its_size = min((update, update.norm()), (x, size), key=lambda one: one[1].item())
-        parts = torch.stack([x.new_zeros(()), before.innovation(smaller, its_size)])
+        apart = before.repeats.apart(x) if before.repeats else x.new_zeros(())
+        parts = torch.stack([apart, before.innovation(smaller, its_size)])
     else:
         parts = x.new_zeros(2)
     return parts / size
@@ -317,7 +408,7 @@ def unknown(what: str, given: object, valid: tuple[str, ...]) -> ValueError:
     return ValueError(f"unknown {what} {given!r}{hint} Expected one of: {', '.join(valid)}")
 
 
-def as_float64(X: Array, name: str, dims: int = 2, check: bool = True) -> Tensor:
+def as_float64(X: Array, name: str, dims: int = 2, check: bool = True, copy: bool = True) -> Tensor:
     """A float64 version of a legal argument, where float64 exists; an error that shows the data for any other.
 
     `check` that all values are finite, unless the caller does.
@@ -334,7 +425,7 @@ def as_float64(X: Array, name: str, dims: int = 2, check: bool = True) -> Tensor
         x = torch.from_numpy(np.array(X, dtype=np.float64))
     else:
         x = X.detach()
-        x = (x.cpu() if x.device.type == "mps" else x).to(torch.float64, copy=True)  # Apple's GPUs have no float64
+        x = (x.cpu() if x.device.type == "mps" else x).to(torch.float64, copy=copy)  # Apple's GPUs have no float64
     if check and not all(torch.isfinite(end) for end in torch.aminmax(x)):  # NaN reaches both; twenty times cheaper
         raise _not_finite(x, name)
     return x

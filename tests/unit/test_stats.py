@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lostlib import stats
+from lostlib import paths, stats, tables
 
 
 def test_coverage_of_a_clustered_mean() -> None:
@@ -188,3 +188,19 @@ def test_shares_are_exact() -> None:
     assert stats.share(0, 3).high == pytest.approx(1 - 0.025 ** (1 / 3))
     with pytest.raises(ValueError, match="4 of 3"):
         stats.share(4, 3)
+
+
+def test_the_book_says_how_many_items_are_enough() -> None:
+    """As the shipped table has it; and the interval over fewer items is about as wide as foretold."""
+    frame = tables.read(paths.RESULTS / "residual/mini-llava-1.5/mini-pope/none.s0.parquet").frame
+    chosen = frame[(frame["module"] == "attn") & (frame["control"] == "none")]
+    items = chosen.groupby("item", sort=False).agg(rid=("rid", "mean"), cluster=("cluster", "first"))
+    whole = stats.mean(items["rid"], items["cluster"])
+    assert (len(items), items["cluster"].nunique()) == (200, 34)
+    few, many = (round(100 * stats.precision(whole, 200, n)) for n in (32, 200))
+    text = " ".join((paths.ROOT / "book" / "real-models.md").read_text().split())
+    assert f"known to within {many} % of its value" in text
+    assert f"over 32 it would be to within {few} %" in text
+    part = items[:100]
+    found = stats.mean(part["rid"], part["cluster"])
+    assert stats.precision(found, 100, 100) == pytest.approx(stats.precision(whole, 200, 100), rel=0.5)
