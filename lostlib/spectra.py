@@ -49,6 +49,7 @@ class Decomposition:
     is done on first use and kept, next to one float64 copy of X; with ``copy=False``, next to X itself where that is a
     float64 tensor, which then must not change. `name` is what errors call the matrix.
 
+    >>> from lostlib.metrics import rid
     >>> X = Decomposition(torch.eye(2, 3))
     >>> [rid(X, torch.eye(2, 3) * scale).total.item() for scale in (1.0, 7.0)]
     [0.0, 0.0]
