@@ -153,6 +153,10 @@ def run(
         str | None,
         typer.Option(help="Only one of several shares of the answers, as 2/4; a run without it makes the table."),
     ] = None,
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", help="Only tell the minutes and the memory it will take, from a trial of two items."),
+    ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Measure nothing where OUT holds the table already.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Take the place of a table of more items.")] = False,
 ) -> None:
@@ -171,12 +175,18 @@ def run(
         if keep and tables.is_held(key, out):
             typer.echo(f"{out / key.path}: is there")
             return
+        asked = own | {"model": str(choice), "benchmark": benchmark}
+        asked |= {"n": n, "intervention": intervention, "seed": seed, "device": device}
+        if plan:
+            from lostlib.experiments.plan import trial
+
+            typer.echo(trial(experiment, **asked))
+            return
         _check_place(key, out, replace)
 
         from lostlib.experiments import measure
 
-        work, asked = out.with_name(f"{out.name}.unfinished"), own | {"model": str(choice), "benchmark": benchmark}
-        asked |= {"n": n, "intervention": intervention, "seed": seed, "device": device}
+        work = out.with_name(f"{out.name}.unfinished")
         if share:
             key, size = measure.measure_share(experiment, _share(share), work=work, **asked)
             typer.echo(f"{out / key.path}: share {share}, {size} items, waits for the others")

@@ -8,7 +8,10 @@ from __future__ import annotations
 import ctypes.util
 import os
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 
 from lostlib.checkpoints import USUAL_TOKENS, Card
 
@@ -57,14 +60,49 @@ def fits(card: Card, places: dict[str, float]) -> str:
     return "cpu" if need <= places.get("cpu", 0) and not card.quantization else "no"
 
 
+def highest(call: Callable[[], object], kind: str = "cpu") -> tuple[float, float]:
+    """Gigabytes in use before a call, and at most during it: of this process, or of its first GPU for "cuda".
+
+    Only Linux forgets a process's earlier peak; elsewhere both figures are the highest there ever was.
+    """
+    if kind == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated() / 1e9
+        call()
+        return before, torch.cuda.max_memory_allocated() / 1e9
+    if trim := _libc("malloc_trim"):
+        trim(0)  # what the process has freed and kept would hide what the call needs
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    before = _peak()
+    call()
+    return before, _peak()
+
+
+def _peak() -> float:
+    """Gigabytes this process has held at most, since Linux was told to forget."""
+    with suppress(OSError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e9
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
 def keep_memory() -> None:
     """Have glibc keep freed memory: else the kernel hands out and zeroes large tensors anew in each step.
 
     That takes half of the time of a training, and of answering under noise (`bench/answering.py`). For the whole
     process, which then does not shrink again; other C libraries are left alone.
     """
-    libc = ctypes.util.find_library("c") if sys.platform == "linux" else None
-    mallopt = getattr(ctypes.CDLL(libc), "mallopt", None) if libc else None  # other C libraries have none
-    if mallopt:
+    if mallopt := _libc("mallopt"):
         mallopt(-4, 0)  # M_MMAP_MAX: no allocation goes past the heap
         mallopt(-1, -1)  # M_TRIM_THRESHOLD: the heap is never given back
+
+
+def _libc(name: str) -> Callable[..., int] | None:
+    """A function of glibc; other C libraries have none of those we use."""
+    libc = ctypes.util.find_library("c") if sys.platform == "linux" else None
+    return getattr(ctypes.CDLL(libc), name, None) if libc else None

@@ -7,8 +7,9 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,8 @@ def check_parameters(experiment: str, given: Mapping[str, Any]) -> Any:
 
 
 @lru_cache(maxsize=2)
-def _loaded(model: str, device: str) -> LostModel:
+def load_once(model: str, device: str) -> LostModel:
+    """A model, kept for the next table."""
     keep_memory()
     return load_model(model, device=device)
 
@@ -77,7 +79,7 @@ def frame(key: Key, benchmark: Benchmark, device: str = "cpu", work: Path | None
     """The rows of a table, for these items; `work` keeps what is done, `how` changes no result."""
     asked = catalog.experiment(key.experiment)
     given = {**key.parameters, **how} | ({"intervention": key.intervention} if asked.changed else {})
-    model = _loaded(key.model, device)
+    model = load_once(key.model, device)
     seed = {"seed": key.seed} if asked.seeded or asked.changed else {}
     items = benchmark if key.experiment == "answers" else benchmark.items
     return LOOPS[key.experiment](model, items, work=work, **seed, **given)
@@ -101,10 +103,10 @@ def measure(
     `work` is a folder below which finished parts are kept, see `unfinished`. `batch_size`, items at once, changes no
     result and is no part of the table's key.
     """
-    key, items, how = _checked(experiment, model, benchmark, n, intervention, seed, device, batch_size, **parameters)
+    key, items, how = checked(experiment, model, benchmark, n, intervention, seed, device, batch_size, **parameters)
     began = time.monotonic()
     rows = frame(key, items, device, work and unfinished(work, key), **how)
-    about = _about(_loaded(key.model, device), key, items.origin, time.monotonic() - began)
+    about = _about(load_once(key.model, device), key, items.origin, time.monotonic() - began)
     if left_out := rows.attrs[LEFT_OUT]:
         about[LEFT_OUT] = left_out
     return Table(rounded(rows), key, about)
@@ -119,13 +121,13 @@ def measure_share(experiment: str, share: tuple[int, int], *, work: Path, **aske
     if not catalog.experiment(experiment).shared:
         raise ValueError(f"only answers are measured in shares, {experiment} was given")
     check_share(share)
-    key, items, how = _checked(experiment, **asked)
-    model = _loaded(key.model, asked.get("device", "cpu"))
+    key, items, how = checked(experiment, **asked)
+    model = load_once(key.model, asked.get("device", "cpu"))
     done = ask_share(model, items, share, unfinished(work, key), key.intervention, key.seed, **key.parameters, **how)
     return key, done
 
 
-def _checked(
+def checked(
     experiment: str, model: str, benchmark: str, n: int, intervention: str = "none", seed: int = 0,
     device: str = "cpu", batch_size: int | None = None, **parameters: Any,
 ) -> tuple[Key, Benchmark, dict[str, int]]:  # fmt: skip
@@ -148,7 +150,7 @@ def _checked(
         raise ValueError(f"{items.name} holds texts and asks nothing, so there are no answers; measure losses")
     if not shape.sees and any(len(item.images) for item in items.items):
         raise ValueError(f"{items.name} shows pictures, and {shape.name} is a language model that sees none")
-    _loaded(str(loaded), device)  # of a hub model the commit is known from here on
+    load_once(str(loaded), device)  # of a hub model the commit is known from here on
     return Key.of(experiment, model, benchmark, n, text, seed, parameters), items, how
 
 
@@ -165,6 +167,12 @@ def _items(choice: Choice, n: int, family: str | None, copies: str | None) -> Be
     `copies`, where benchmarks of the hub lie, is here so that another folder is another entry.
     """
     return load_benchmark(str(choice), n=n, family=family)
+
+
+def some(benchmark: Benchmark, places: Iterable[int]) -> Benchmark:
+    """Only these of its items, by their places."""
+    chosen = list(places)
+    return replace(benchmark, items=tuple(benchmark.items[i] for i in chosen), rows=[benchmark.rows[i] for i in chosen])
 
 
 def unfinished(work: Path, key: Key) -> Path:

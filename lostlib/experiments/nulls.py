@@ -75,13 +75,14 @@ def _null_rows(batch: Batch, layer: int, stream: LayerStream, seed: int, measure
     ):
         for i, item in enumerate(batch.item_ids):
             x, true = _sequence(batch, i, start), _sequence(batch, i, update)
-            before = measures.start(x)
             key = keyed_random.chain(
                 seed, keyed_random.text_key(f"null {module}"), keyed_random.text_key(item), layer, device=x.device
             )
-            for control, dx in {"none": true, **_nulls(true, key)}.items():
+            updates = {"none": true, **_nulls(true, key)}
+            before, *after = measures.states([x, *(x + dx for dx in updates.values())])
+            for control, state in zip(updates, after, strict=True):
                 about = {"item": item, "layer": layer, "module": module, "control": control}
-                yield about | measures(before, x + dx) | {"tokens": len(x)}
+                yield about | measures(before, state) | {"tokens": len(x)}
 
 
 def _nulls(update: Tensor, key: Tensor) -> dict[str, Tensor]:

@@ -9,7 +9,6 @@ greedy decoding meets a near tie an answer may flip; then neither of the two has
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,8 +38,9 @@ def sample_of(benchmark: Benchmark, size: int | None, seed: int) -> Benchmark:
     """A random sample of a benchmark's items, in their order; all of them for None."""
     if size is None or size >= len(benchmark.items):
         return benchmark
-    chosen = sorted(np.random.default_rng(seed).choice(len(benchmark.items), size, replace=False))
-    return replace(benchmark, items=tuple(benchmark.items[i] for i in chosen), rows=[benchmark.rows[i] for i in chosen])
+    return measure.some(
+        benchmark, sorted(np.random.default_rng(seed).choice(len(benchmark.items), size, replace=False))
+    )
 
 
 def check_table(path: Path, sample: int | None) -> Verdict:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lostlib.benchmarks import Item
-from lostlib.experiments.measures import Measures, Start, check_measures
+from lostlib.experiments.measures import Measures, State, check_measures
 from lostlib.experiments.rows import gather
 from lostlib.interventions import (
     Intervention,
@@ -131,6 +131,7 @@ def residual_metrics(
 
     def measured(asked: Sequence[Item]) -> pd.DataFrame:
         batch, rows, mids = model.encode(asked), list[dict](), dict[int, Tensor]()
+        of_pass = _Rows(batch, measures, part)
 
         def visit(layer: int, stream: LayerStream) -> None:
             updates = _true_updates(stream)
@@ -140,13 +141,13 @@ def residual_metrics(
                 }
             else:
                 mids[layer] = seen(stream.resid_mid)
-            rows.extend(_rows(batch, layer, updates, measures, part, part.tokens(batch.real, stream)))
+            rows.extend(of_pass.of(layer, stream, updates))
 
         with watch(model, each=visit):
             model.forward(batch)
         if scope == "model":
             for name in chosen:
-                rows.extend(_propagated(model, batch, name, seed, mids, measures, part))
+                rows.extend(_propagated(model, batch, name, seed, mids, _Rows(batch, measures, part)))
         return pd.DataFrame(rows)
 
     return gather(items, measured, batch_size, f"residual stream of {model.name}", work)
@@ -211,7 +212,7 @@ def _rope_update(model: LostModel, batch: Batch, layer: int, stream: LayerStream
 
 
 def _propagated(
-    model: LostModel, batch: Batch, control: str, seed: int, mids: dict[int, Tensor], measures: Measures, part: Part
+    model: LostModel, batch: Batch, control: str, seed: int, mids: dict[int, Tensor], of_pass: _Rows
 ) -> list[dict]:
     """The rows of a control in all layers at once; epsilon_RoPE compares with the true run's resid_mid."""
     rows: list[dict] = []
@@ -219,25 +220,29 @@ def _propagated(
     def visit(layer: int, stream: LayerStream) -> None:
         pre, mid = seen(stream.resid_pre), seen(stream.resid_mid)
         update = (mid, mids[layer]) if control == "no_rope" else (pre, mid)
-        rows.extend(_rows(batch, layer, {("attn", control): update}, measures, part, part.tokens(batch.real, stream)))
+        rows.extend(of_pass.of(layer, stream, {("attn", control): update}))
 
     with watch(model, each=visit), intervene(model, control, seed):
         model.forward(batch)
     return rows
 
 
-def _rows(
-    batch: Batch, layer: int, updates: Mapping[tuple[str, str], Update], measures: Measures, part: Part, tokens: Tensor
-) -> Iterator[dict]:
-    """One row an item and update; an X that several updates start from is prepared once."""
-    for i, (item, counted) in enumerate(zip(batch.item_ids, tokens, strict=True)):
-        known: dict[int, Start] = {}
-        for (module, control), (before, after) in updates.items():
-            if id(before) not in known:
-                known[id(before)] = measures.start(part.cut(before[i], counted))
-            measured = measures(known[id(before)], part.cut(after[i], counted))
-            yield (
-                {"item": item, "layer": layer, "module": module, "control": control}
-                | measured
-                | {"tokens": int(counted.sum())}
-            )
+class _Rows:
+    """The rows of one forward pass. What leaves a layer enters the next one, and is prepared once for both."""
+
+    def __init__(self, batch: Batch, measures: Measures, part: Part) -> None:
+        self.batch, self.measures, self.part = batch, measures, part
+        self.left: dict[str, State] = {}  # item -> the stream behind the last layer's FFN
+
+    def of(self, layer: int, stream: LayerStream, updates: Mapping[tuple[str, str], Update]) -> Iterator[dict]:
+        """One row an item and update; whatever several updates have in common is prepared once."""
+        tokens = self.part.tokens(self.batch.real, stream)
+        whole = {id(x): x for update in updates.values() for x in update}
+        for i, (item, counted) in enumerate(zip(self.batch.item_ids, tokens, strict=True)):
+            sequences = [self.part.cut(x[i], counted) for x in whole.values()]
+            states = dict(zip(whole, self.measures.states(sequences, self.left.pop(item, None)), strict=True))
+            for (module, control), (before, after) in updates.items():
+                about = {"item": item, "layer": layer, "module": module, "control": control}
+                yield about | self.measures(states[id(before)], states[id(after)]) | {"tokens": int(counted.sum())}
+                if module == "ffn":
+                    self.left[item] = states[id(after)]

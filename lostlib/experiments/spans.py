@@ -72,15 +72,17 @@ def check_spans(rank: str | int, unit: str, causal: bool, blocks: int) -> Measur
 def _span_rows(batch: Batch, stream: Stream, first: int, lasts: list[int], measures: Measures) -> Iterator[dict]:
     for i, item in enumerate(batch.item_ids):
         x = _sequence(batch, i, stream[first].resid_pre)
-        before = measures.start(x)
+        [before] = measures.states([x])
         added = {"attn": torch.zeros_like(x), "ffn": torch.zeros_like(x)}
         for layer in range(first, lasts[-1] + 1):
             added["attn"] += _sequence(batch, i, stream[layer].attn_out).to(x.device)
             added["ffn"] += _sequence(batch, i, stream[layer].mlp_out).to(x.device)
             if layer in lasts:
-                for module, dx in {**added, "both": added["attn"] + added["ffn"]}.items():
+                sums = {**added, "both": added["attn"] + added["ffn"]}
+                after = measures.states([x + dx for dx in sums.values()])
+                for module, state in zip(sums, after, strict=True):
                     about = {"item": item, "first": first, "last": layer, "module": module}
-                    yield about | measures(before, x + dx) | {"tokens": len(x)}
+                    yield about | measures(before, state) | {"tokens": len(x)}
 
 
 def _sequence(batch: Batch, i: int, activation: Tensor | None) -> Tensor:

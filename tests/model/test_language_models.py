@@ -129,7 +129,7 @@ def test_a_base_model_is_sent_the_bare_text(tmp_path):
 @pytest.mark.parametrize("intervention", ["sap", "sap:keys=text,queries=visual", "var", "pool", "knockout:keys=sinks"])
 def test_what_needs_pictures_is_refused_before_the_model_is_loaded(tmp_path, intervention, monkeypatch):
     folder = saved("qwen2", tmp_path)
-    monkeypatch.setattr(measure, "_loaded", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(measure, "load_once", lambda *_: pytest.fail("the model was loaded"))
     with pytest.raises(ValueError, match=r"changes what image tokens do, and .* sees no pictures"):
         measure.measure("losses", model=str(folder), benchmark="mini-pope", n=2, intervention=intervention)
     with pytest.raises(ValueError, match="mini-pope shows pictures"):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import lostlib
+from lostlib import spectra
 from lostlib.sinks import sink_dimensions
 
 
@@ -61,6 +62,15 @@ def test_residual_metrics_are_the_metrics_of_the_stream(tiny, items) -> None:
                 assert row["erank"] == pytest.approx(float(lostlib.effective_rank(after)), rel=1e-4)
                 assert row["norm_ratio"] == pytest.approx(float((after - before).norm() / before.norm()), rel=1e-4)
                 assert row["rid"] == pytest.approx(row["delta_s"] + row["delta_d_column"] + row["delta_d_row"])
+
+
+def test_what_updates_share_is_decomposed_once(tiny, items, monkeypatch) -> None:
+    """Three controls: five new matrices a layer, resid_mid, resid_post, three controls, and what enters the first."""
+    once, calls = spectra.Matrix.factorise, list[int]()
+    monkeypatch.setattr(spectra.Matrix, "factorise", lambda self: calls.append(self.n) or once(self))
+    lostlib.residual_metrics(tiny, items)
+    calls = [n for n in calls if n > 1]  # of the parameters' check, a number
+    assert len(calls) == len(items) * (5 * tiny.n_layers + 1)
 
 
 def test_controls(tiny, items) -> None:

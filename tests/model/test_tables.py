@@ -241,7 +241,7 @@ def test_check_compares_what_is_made_of_an_answer() -> None:
 def test_mistakes_on_the_command_line(words: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them before any weights are read."""
     monkeypatch.setattr(measure, "load_model", lambda *_, **__: pytest.fail("the model was loaded"))
-    measure._loaded.cache_clear()
+    measure.load_once.cache_clear()
     done = runner.invoke(app, words)
     assert done.exit_code == 2
     assert message in done.output

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lostlib import metrics
+from lostlib import metrics, spectra
 from lostlib.metrics import (
     Decomposition,
     effective_rank,
@@ -245,6 +245,64 @@ def test_well_resolved_matrices_need_no_svd_and_no_basis(monkeypatch, family, sh
     rid(tensor(x), tensor(x_new))
 
 
+def newlines(draw, rows, columns):
+    """A few rows many times, some at places of their own, and some of zeros: what stays is of full rank."""
+    x = draw.standard_normal((rows, columns))
+    x[draw.permutation(rows)[: rows // 3]] = x[0]
+    x[draw.permutation(rows)[: rows // 5]] = x[1]
+    x[draw.permutation(rows)[: rows // 8]] = 0
+    return x
+
+
+@pytest.mark.parametrize("size", [1, 1e-3])
+@pytest.mark.parametrize("make", [duplicated, zero_rows, newlines])
+@pytest.mark.parametrize("shape", [(40, 64), (48, 48), (90, 700)], ids=str)
+def test_identical_rows_need_no_svd_and_are_exact(monkeypatch, make, shape, size):
+    draw = np.random.default_rng(0)
+    x = make(draw, *shape)
+    x_new = x + size * draw.standard_normal(shape)
+    want = [reference_rid(x, x_new, rule) for rule in ("numerical", "energy=1", 5)]
+    u, _, vh = np.linalg.svd(x, full_matrices=False)
+    r = reference_rank(x, "numerical")
+    projectors = u[:, :r] @ u[:, :r].T, vh[:r].T @ vh[:r]
+    without(monkeypatch, "svd", "svdvals")
+    got = [parts(rid(tensor(x), Decomposition(tensor(x_new)), rule)) for rule in ("numerical", "energy=1", 5)]
+    assert np.abs(np.array(got) - np.array(want)).max() < 1e-9
+    assert float(effective_rank(tensor(x))) == pytest.approx(reference_erank(x), rel=1e-9)
+    found = support(tensor(x))
+    for side, projector in zip((found.column, found.row), projectors, strict=True):
+        assert np.abs((side @ side.mT).numpy() - projector).max() < 1e-9
+
+
+def test_rows_that_only_begin_alike_are_told_apart():
+    """In the entries that are looked at first; also numbers that differ in nothing but the last bit, and 0 and -0."""
+    x = example("gaussian", (40, 1000))
+    x[20:, ::15] = x[:20, ::15]
+    x[1] = x[0]
+    x[3] = np.nextafter(x[2], 9)
+    x[5], x[6] = 0.0, -0.0
+    x_new = x + np.random.default_rng(1).standard_normal(x.shape)
+    assert parts(rid(tensor(x), tensor(x_new))) == pytest.approx(reference_rid(x, x_new), abs=1e-8)
+    assert float(effective_rank(tensor(x))) == pytest.approx(reference_erank(x), rel=1e-9)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "zero rows"])
+def test_mixing_of_a_decomposition_is_that_of_its_matrix(family, shape, causal):
+    x = tensor(example(family, shape))
+    for scaled in (x, x * 1e-250, x * torch.logspace(-90, 90, shape[0], dtype=torch.float64)[:, None]):
+        got = token_mixing_entropy(Decomposition(scaled), causal=causal)
+        assert float(got) == pytest.approx(float(token_mixing_entropy(scaled, causal=causal)), abs=1e-11)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (5, 4)])
+def test_a_zero_row_of_a_decomposition_has_no_direction_either(shape):
+    x = torch.ones(shape) * (torch.arange(shape[0]) != 2)[:, None]
+    with pytest.raises(ValueError, match=r"X of shape \(., .\) has 1 zero row\(s\), the first at index \[2\]"):
+        token_mixing_entropy(Decomposition(x))
+
+
 @pytest.mark.parametrize("rule", ["energy=0.9", "erank", 5])
 def test_a_subspace_behind_a_gap_needs_no_svd(monkeypatch, rule):
     x = example("gaussian", (40, 64))
@@ -252,7 +310,7 @@ def test_a_subspace_behind_a_gap_needs_no_svd(monkeypatch, rule):
     rid(tensor(x), tensor(x), rule)
 
 
-@pytest.mark.parametrize("family", ["spread over 8 decades", "duplicated tokens", "low rank"])
+@pytest.mark.parametrize("family", ["spread over 8 decades", "low rank"])
 def test_unresolved_matrices_are_not_read_off_the_gram_matrix(monkeypatch, family):
     without(monkeypatch, "svd", "svdvals")
     with pytest.raises(AssertionError, match="slow route"):
@@ -550,7 +608,7 @@ def test_a_batch_equals_a_loop(shape):
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_large_matrices_side_by_side_are_what_they_are_alone(threads):
     kinds = ["gaussian", "massive 1e3", "duplicated tokens"]
-    x = tensor(np.stack([example(kind, (metrics.SIDE_BY_SIDE, 240)) for kind in kinds]))
+    x = tensor(np.stack([example(kind, (spectra.SIDE_BY_SIDE, 240)) for kind in kinds]))
     x_new = x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     alone = [everything(a, b) for a, b in zip(x, x_new, strict=True)]
     usual = torch.get_num_threads()
@@ -706,6 +764,14 @@ def test_unknown_units(unit, near):
 
 
 # ---------------------------------------------------------------- the benchmark runs
+
+
+def test_the_benchmark_of_the_loop_prints_ratios_and_agrees(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["residual.py", "--sizes", "60x90", "90x60", "--layers", "2"])
+    runpy.run_path(str(ROOT / "bench" / "residual.py"), run_name="__main__")
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("loop", "alone", "textbook"))]
+    assert len(rows) == 4 * 3
+    assert all(float(row.split()[-1]) < 1e-9 for row in rows)
 
 
 def test_the_benchmark_prints_ratios_and_agrees(monkeypatch, capsys):

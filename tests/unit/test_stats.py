@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lostlib import stats
+from lostlib import paths, stats, tables
 
 
 def test_coverage_of_a_clustered_mean() -> None:
@@ -239,3 +239,19 @@ def test_two_levels_test_what_their_interval_covers():
     found = stats.crossed(rng.normal(size=(40, 6)) + 0.2 * rng.normal(size=(1, 6)) + 0.1)
     for end in found.estimate[1:]:
         assert found.p(end) == pytest.approx(0.05)
+
+
+def test_the_book_says_how_many_items_are_enough() -> None:
+    """As the shipped table has it; and the interval over fewer items is about as wide as foretold."""
+    frame = tables.read(paths.RESULTS / "residual/mini-llava-1.5/mini-pope/none.s0.parquet").frame
+    chosen = frame[(frame["module"] == "attn") & (frame["control"] == "none")]
+    items = chosen.groupby("item", sort=False).agg(rid=("rid", "mean"), cluster=("cluster", "first"))
+    whole = stats.mean(items["rid"], items["cluster"])
+    assert (len(items), items["cluster"].nunique()) == (200, 34)
+    few, many = (round(100 * stats.precision(whole, 200, n)) for n in (32, 200))
+    text = " ".join((paths.ROOT / "book" / "real-models.md").read_text().split())
+    assert f"known to within {many} % of its value" in text
+    assert f"over 32 it would be to within {few} %" in text
+    part = items[:100]
+    found = stats.mean(part["rid"], part["cluster"])
+    assert stats.precision(found, 100, 100) == pytest.approx(stats.precision(whole, 200, 100), rel=0.5)
