@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lostlib.forms import Form, energy_share, format_numbers, parse_numbers
-from lostlib.text import nearest
+from lostlib.text import check_seed, nearest
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,6 @@ def experiment(name: str) -> Experiment:
     return EXPERIMENTS[name]
 
 
-def check_count(name: str, given: object) -> None:
-    """Refuse a number of items or tokens that is none."""
-    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {given!r}")
-
-
 def canonical(
     name: str, intervention: str = "none", seed: int = 0, parameters: Mapping[str, Any] | None = None
 ) -> tuple[str, int, dict[str, Any]]:
@@ -94,6 +88,7 @@ def canonical(
     ('sap:keys=visual,weights=gaussian', 1, {})
     """
     asked, chosen = experiment(name), Form.parse(intervention)
+    check_seed(seed)
     if not asked.changed and str(chosen) != "none":
         raise ValueError(f"{name} tables are of the untouched model, intervention {intervention!r} was given")
     usual = asked.parameters

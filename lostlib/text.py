@@ -1,10 +1,14 @@
-"""Names: what a mistyped one was meant to be, and a name as part of a key."""
+"""Names and numbers as people give them: what a mistyped one was meant to be, which numbers there are."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Integral
+
+MOST = 10**9  # of anything that is counted
+LAST_SEED = 2**32 - 1  # what every generator of random numbers takes, ours, numpy's and torch's
 
 
 def nearest(given: object, valid: Iterable[str]) -> str:
@@ -25,3 +29,20 @@ def slug(text: str) -> str:
     'mathvista_scenes'
     """
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+
+
+def check_count(name: str, given: object) -> None:
+    """Refuse a number of items, tokens or the like that is none."""
+    _check_whole(name, given, 1, MOST)
+
+
+def check_seed(given: object) -> None:
+    """Refuse a seed that is none."""
+    _check_whole("seed", given, 0, LAST_SEED)
+
+
+def _check_whole(name: str, given: object, low: int, high: int) -> None:
+    if not isinstance(given, Integral) or isinstance(given, bool) or int(given) < low:
+        raise ValueError(f"{name} must be a whole number of at least {low}, got {given!r}")
+    if int(given) > high:
+        raise ValueError(f"{name} must be at most {high}, got {given}")

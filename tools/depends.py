@@ -9,8 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import jupytext
+import yaml
 
 PACKAGE = "lostlib"
+CONFIG = Path(__file__).resolve().parents[1] / "_config.yml"
+REPOSITORY = yaml.safe_load(CONFIG.read_text("utf-8"))["repository"]["url"]  # that a chapter's first cell fetches
 SMALL = ("data/paper", "data/bench", "data/chance.json")
 
 

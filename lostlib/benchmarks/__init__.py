@@ -36,7 +36,7 @@ from lostlib.benchmarks import (
 )
 from lostlib.benchmarks.items import Item, Pictures
 from lostlib.benchmarks.scoring import Judge, Mark
-from lostlib.text import nearest, slug
+from lostlib.text import check_count, check_seed, nearest, slug
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -304,10 +304,9 @@ def load_benchmark(
     name, prompt = choice.name, prompt if choice.prompt == "default" else choice.prompt
     variant, revision = variant or choice.variant or first_variant(name), revision or choice.revision
     _check_variant(name, variant)
-    if n is not None and n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
-    if seed < 0:
-        raise ValueError(f"seed must not be negative, got {seed}")
+    if n is not None:
+        check_count("n", n)
+    check_seed(seed)
     rules, style = RULES[name], prompts.style(prompt, family)
     if name in HUB:
         copies = os.environ.get("LOST_DATA")
