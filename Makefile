@@ -8,7 +8,8 @@ ARGS ?=                  # make test ARGS="-m 'not slow'"
 VENV := .venv
 READY := $(VENV)/.ready
 DAG := $(VENV)/bin/python tools/dag.py
-OPTIONS = --cores $(JOBS) $(if $(strip $(PARAMETERS)),--config $(PARAMETERS))
+quoted = '$(subst ','\'',$(strip $(1)))'
+OPTIONS = --cores $(JOBS) $(if $(strip $(PARAMETERS)),--config $(call quoted,$(PARAMETERS)))
 
 .PHONY: help book test tables measure publish reproduce clean
 .DEFAULT_GOAL := help
@@ -33,10 +34,11 @@ publish: $(READY) ## run the chapters that changed, then copy their notebooks ov
 	$(DAG) publish $(OPTIONS)
 
 reproduce: $(READY) ## measure every shipped table again and compare; MODEL=mini-llava-1.5: only this model's
-	$(VENV)/bin/lostlib check --all $(if $(MODEL),--model $(MODEL))
+	$(VENV)/bin/lostlib check --all $(if $(MODEL),--model $(call quoted,$(MODEL)))
 
 clean:          ## remove what was built; .venv stays
-	rm -rf _build .snakemake
+	rm -rf _build .snakemake data/results.unfinished
+	find data \( -name '*.partial' -o -name '*.replaced' \) -prune -exec rm -rf {} +
 
 # The stamp is written last: without it, a .venv is half made and begins again.
 # With dependencies: on Linux the lock's torch may resolve to its CUDA build, whose CUDA packages are not in the lock.

@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, "tools")
-from depends import stands_on
+from depends import REPOSITORY, stands_on
+
+from lostlib.paths import replacing
 
 PYTHON = sys.executable
 RUN = "_build/run/notebooks"  # what runs write; only `publish` touches the committed notebooks
@@ -36,16 +38,17 @@ rule chapter:
         source="notebooks/{chapter}.py",
     params:
         given=json.dumps(config, sort_keys=True),  # `make book PARAMETERS="n_items=50"`
+        fetched_from=REPOSITORY,  # by a chapter's first cell
     output:
         notebook=f"{RUN}/{{chapter}}.ipynb",
         sidecar=f"{RUN}/{{chapter}}.json",
         files=directory(f"{RUN}/{{chapter}}_files"),
-    shell: "{PYTHON} tools/run_chapter.py {input.source} {output.notebook} '{params.given}'"
+    shell: "exec {PYTHON:q} tools/run_chapter.py {input.source:q} {output.notebook:q} {params.given:q}"
 
 rule html:
     input: LOCK, PAGES, LIBRARY, CARDS, TABLES, NOTEBOOKS, tool="tools/build_book.py"
     output: "_build/html/index.html"
-    shell: "{PYTHON} {input.tool}"
+    shell: "exec {PYTHON:q} {input.tool:q}"
 
 rule publish:
     input: NOTEBOOKS
@@ -54,8 +57,8 @@ rule publish:
         picture = Path(RUN) / "rq3-reconfiguration_files/fig-sap.svg"  # the README's first picture
         for made, committed in (products | {picture: Path("docs/first-picture.svg")}).items():
             if not committed.exists() or committed.read_bytes() != made.read_bytes():
-                committed.parent.mkdir(exist_ok=True)
-                committed.write_bytes(made.read_bytes())
+                with replacing(committed) as partial:
+                    partial.write_bytes(made.read_bytes())
                 print(f"{committed} is new")
 
 include: "measure.smk"

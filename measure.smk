@@ -8,6 +8,7 @@ from functools import cache
 from uuid import uuid4
 
 import grid
+from lostlib.paths import remove, remove_old
 from snakemake.exceptions import WorkflowError
 
 GRID = config.get("grid", "data/grid.yaml")
@@ -26,6 +27,7 @@ def missing(wildcards):
         lacking = grid.missing(measurements().values(), RESULTS)
     except (OSError, TypeError, ValueError) as mistake:
         raise WorkflowError(str(mistake)) from None
+    remove_old(Path("_build/measured").glob("*"), days=30)
     print(f"{RESULTS} lacks {len(lacking)} of the tables that {GRID} asks for", file=sys.stderr)
     return [STAMP.format(run=THIS_RUN, table=job.name) for job in lacking]
 
@@ -38,6 +40,9 @@ def shares(wildcards):
 def needs(name):
     return lambda wildcards: measurements()[wildcards.table].resources[name]
 
+
+onsuccess:
+    remove(Path("_build/measured") / THIS_RUN)  # where something failed, its log stays for a month
 
 wildcard_constraints:
     run="[^/]+", table=r".+\.s\d+", share=r"\d+",
@@ -58,7 +63,7 @@ rule table:
         command=lambda w: measurements()[w.table].command(RESULTS),
     resources: mem_mb=needs("mem_mb"), runtime=needs("runtime"), gpu=needs("gpu")
     message: "{params.title}"
-    shell: "{PYTHON} -m lostlib.cli {params.command} > {log} 2>&1"
+    shell: "{PYTHON:q} -m lostlib.cli {params.command} > {log:q} 2>&1"
 
 rule share:
     output: touch(f"{STAMP}.share{{share}}")
@@ -68,4 +73,4 @@ rule share:
         command=lambda w: measurements()[w.table].command(RESULTS, w.share),
     resources: mem_mb=needs("mem_mb"), runtime=needs("runtime"), gpu=needs("gpu")
     message: "{params.title}, share {wildcards.share}"
-    shell: "{PYTHON} -m lostlib.cli {params.command} > {log} 2>&1"
+    shell: "{PYTHON:q} -m lostlib.cli {params.command} > {log:q} 2>&1"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lostlib.forms import Form, energy_share, format_numbers, parse_numbers
-from lostlib.text import among, check
+from lostlib.text import among, check, check_seed
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,6 @@ def experiment(name: str) -> Experiment:
     return EXPERIMENTS[name]
 
 
-def check_count(name: str, given: object) -> None:
-    """Refuse a number of items or tokens that is none."""
-    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {given!r}")
-
-
 def canonical(
     name: str, intervention: str = "none", seed: int = 0, parameters: Mapping[str, Any] | None = None
 ) -> tuple[str, int, dict[str, Any]]:
@@ -97,6 +91,7 @@ def canonical(
     ('sap:keys=visual,weights=gaussian', 1, {})
     """
     asked, chosen = experiment(name), Form.parse(intervention)
+    check_seed(seed)
     if not asked.changed and str(chosen) != "none":
         raise ValueError(f"{name} tables are of the untouched model, intervention {intervention!r} was given")
     usual = asked.parameters

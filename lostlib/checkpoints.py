@@ -172,6 +172,8 @@ class ModelChoice:
     quantization: str | None = None
 
     def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise ValueError(f"{self.name!r} names no model: expected one of `lostlib models`, a hub id or a folder")
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}{nearest(self.dtype, DTYPES)}")
         if self.backend not in (None, *BACKENDS):

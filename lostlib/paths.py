@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from glob import escape
 from pathlib import Path
 
 from platformdirs import user_cache_dir
@@ -65,14 +68,48 @@ def check_writable(folder: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name to write to inside the block; what was written then appears at `path`, whole or not at all.
+    """A name to write to inside the block; what was written, file or folder, then appears at `path`, or nothing does.
 
-    No two writers share the name, not even two machines with one disk.
+    No two writers share the name, not even two machines with one disk. A folder that is there steps aside as
+    `path.….replaced` for as long as two renamings take.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    settle(path)
+    name = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    partial, replaced = name.with_name(f"{name.name}.partial"), name.with_name(f"{name.name}.replaced")
     try:
         yield partial
+        if partial.is_dir() and path.is_dir():
+            os.replace(path, replaced)
         os.replace(partial, path)
     finally:
-        partial.unlink(missing_ok=True)
+        settle(path)  # puts the old one back where the new one did not come
+        remove(partial)
+        remove(replaced)
+
+
+def settle(path: Path) -> None:
+    """Of what killed writers left beside this path: an old folder is put back, the rest goes after a day."""
+    if not path.exists():
+        for replaced in path.parent.glob(f"{escape(path.name)}.*.replaced"):
+            with suppress(OSError):  # another process was faster
+                os.replace(replaced, path)
+    for kind in ("partial", "replaced"):
+        remove_old(path.parent.glob(f"{escape(path.name)}.*.{kind}"))
+
+
+def remove(path: Path) -> None:
+    """A file or a folder with all that is in it, where there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_old(leftovers: Iterable[Path], days: float = 1) -> None:
+    """Files and folders in which nothing has changed for so many days."""
+    for path in leftovers:
+        with suppress(OSError):  # another process was faster
+            newest = max(one.stat().st_mtime for one in (path, *path.rglob("*")))
+            if time.time() - newest > days * 24 * 3600:
+                remove(path)

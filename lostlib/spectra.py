@@ -416,6 +416,9 @@ def as_float64(X: Array, name: str, dims: int = 2, check: bool = True, copy: boo
     """
     if not isinstance(X, Tensor | np.ndarray):
         raise TypeError(f"{name}: expected a torch tensor or a numpy array, got {type(X).__name__}")
+    if isinstance(X, Tensor) and (X.layout != torch.strided or X.is_nested):
+        kind = "a nested one" if X.is_nested else f"one of layout {X.layout}"
+        raise TypeError(f"{name}: expected a dense tensor, got {kind}; {name}.to_dense() may be what you mean")
     given = f"{name} of shape {tuple(X.shape)}"
     if not (X.is_floating_point() if isinstance(X, Tensor) else np.issubdtype(X.dtype, np.floating)):
         raise TypeError(f"{given}: expected floating-point numbers, got {X.dtype}")

@@ -27,6 +27,7 @@ from lostlib import paths
 from lostlib.benchmarks import Choice
 from lostlib.catalog import canonical
 from lostlib.checkpoints import ModelChoice
+from lostlib.text import check_count
 
 META = b"lostlib"  # the manifest's place in the Parquet file
 # columns held in parts of a unit: finer than what repeats between machines, coarse enough to compress
@@ -53,6 +54,7 @@ class Key:
         parameters: Mapping[str, Any] | None = None,
     ) -> Key:  # fmt: skip
         """The one key of what is asked for, however it is written; no model is loaded. Mistakes are errors."""
+        check_count("n", n)
         loaded, asked = ModelChoice.parse(model), Choice.parse(benchmark)
         rest = canonical(experiment, intervention, seed, parameters)
         return cls(experiment, str(loaded), loaded.weights, str(asked), asked.rules.version, *rest[:2], n, rest[2])
@@ -154,6 +156,7 @@ def write(table: Table, folder: Path) -> Path:
     level = 11 if len(held) < 200_000 else 5  # a twentieth less than zstd's best; of millions of rows slow
     how: dict[str, Any] = {"compression": "brotli", "compression_level": level, "column_encoding": encoding}
     how |= {"use_dictionary": [name for name in held if name not in encoding]}
+    how |= {"write_page_checksum": True}  # else a damaged page may be read as other numbers
     how |= {"store_schema": False, "write_statistics": False}  # in small tables another fifth, which nobody reads
     with paths.replacing(path) as partial, pq.ParquetWriter(partial, rows.schema, **how) as writer:
         writer.write_table(rows)
@@ -168,7 +171,7 @@ class Damaged(ValueError):
 def read(path: Path) -> Table:
     """Read a table; a file that was cut off or holds something else is an error that names it."""
     with _named(path):
-        held = pq.read_table(path)
+        held = pq.read_table(path, page_checksum_verification=True)
         key, about = _meta(held.schema.metadata)
         frame = _floats(held.replace_schema_metadata(None).to_pandas(), "float64")
     return Table(frame, key, about, "shipped")
@@ -187,7 +190,10 @@ def read_key(path: Path) -> Key:
 
 def _meta(held: Mapping[bytes, bytes]) -> tuple[Key, dict[str, Any]]:
     meta = json.loads(held[META])
-    return Key(**meta["key"]), dict(meta["about"])
+    key, usual = Key(**meta["key"]), Key("", "", "", "", "")
+    if wrong := [name for name, value in vars(key).items() if type(value) is not type(vars(usual)[name])]:
+        raise TypeError(f"{wrong[0]} is {vars(key)[wrong[0]]!r}")
+    return key, dict(meta["about"])
 
 
 @contextmanager

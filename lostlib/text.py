@@ -1,11 +1,15 @@
-"""Names: how one is written with its options, what a mistyped one was meant to be, and one as part of a key."""
+"""Names and numbers as people give them: how they are written, what a mistyped one was meant to be, which there are."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from numbers import Integral
 from typing import Any
+
+MOST = 10**9  # of anything that is counted
+LAST_SEED = 2**32 - 1  # what every generator of random numbers takes, ours, numpy's and torch's
 
 
 def nearest(given: object, valid: Iterable[str]) -> str:
@@ -106,3 +110,20 @@ def write(name: str, values: Mapping[str, object]) -> str:
     ('sap:keys=text', 'pool')
     """
     return name + (":" + ",".join(f"{key}={value}" for key, value in values.items()) if values else "")
+
+
+def check_count(name: str, given: object) -> None:
+    """Refuse a number of items, tokens or the like that is none."""
+    _check_whole(name, given, 1, MOST)
+
+
+def check_seed(given: object) -> None:
+    """Refuse a seed that is none."""
+    _check_whole("seed", given, 0, LAST_SEED)
+
+
+def _check_whole(name: str, given: object, low: int, high: int) -> None:
+    if not isinstance(given, Integral) or isinstance(given, bool) or int(given) < low:
+        raise ValueError(f"{name} must be a whole number of at least {low}, got {given!r}")
+    if int(given) > high:
+        raise ValueError(f"{name} must be at most {high}, got {given}")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dag
 import pandas as pd
 
 from lostlib import tables
@@ -50,12 +51,14 @@ def manifests() -> pd.DataFrame:
 
 def main() -> int:
     """Build; any warning fails, all are shown."""
+    dag.belong()
     assemble()
     manifests().to_csv(SOURCE / "book" / "tables.csv", index=False)
     options = ["-W", "-n", "--keep-going", "-q", "--path-output", "."]
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
     jupyter_book = str(Path(sys.executable).with_name("jupyter-book"))
-    return subprocess.run([jupyter_book, "build", str(SOURCE), *options], env=environment, check=False).returncode
+    command = [jupyter_book, "build", str(SOURCE), *options]
+    return subprocess.run(command, env=environment, check=False, close_fds=False).returncode  # the lock goes along
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ Every job of a cluster reads the grid again, so torch is not needed to read it, 
 from __future__ import annotations
 
 import math
+import reprlib
 import shlex
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cache
 from itertools import product
@@ -20,10 +22,12 @@ from lostlib import catalog, paths
 from lostlib.checkpoints import CARDS, ModelChoice
 from lostlib.machine import HEADROOM, minutes
 from lostlib.tables import Key, is_held
-from lostlib.text import nearest
+from lostlib.text import check_count, nearest
 
 GPU = 80  # GB; a model that is larger gets several GPUs
 UNKNOWN = 16.0  # GB, of a hub model that `lostlib models` does not list
+MOST = 100_000  # jobs of one block, and entries of one mapping: beyond it something is wrong
+PLAIN = (str, int, float, type(None))
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,32 @@ class Block:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        self._check_types()
+        lists = (self.models, self.benchmarks, self.interventions)
+        if (count := math.prod(map(len, lists)) * self.seeds * self.shares) > MOST:
+            raise ValueError(f"{count} jobs are asked for, with seeds and shares; expected at most {MOST}")
         about = catalog.experiment(self.experiment)
-        for name in ("models", "benchmarks", "interventions"):
-            if not isinstance(given := getattr(self, name), list):
-                raise ValueError(f"{name} must be a list, got {given!r}")
         if self.shares > 1 and not about.shared:
             raise ValueError(f"only answers are measured in shares, {self.experiment} was given {self.shares}")
+
+    def _check_types(self) -> None:
+        """What YAML made of a field is what the field is, before anything is done with it."""
+        for name in ("experiment", "device"):
+            _expect(isinstance(given := getattr(self, name), str), name, "a text", given)
+        for name in ("models", "benchmarks", "interventions"):
+            given = getattr(self, name)
+            texts = isinstance(given, list) and given and all(isinstance(one, str) for one in given)
+            _expect(bool(texts), name, "a list of texts", given)
+        given = self.parameters
+        named = isinstance(given, dict) and all(isinstance(name, str) for name in given)
+        _expect(named, "parameters", "names with values", given)
+        for name, value in given.items():
+            parts = value if isinstance(value, list) else [value]
+            _expect(all(isinstance(part, PLAIN) for part in parts), name, "a text, a number or a list of them", value)
+        for name in ("n", "seeds", "shares", *["batch_size"] * (self.batch_size is not None)):
+            given = getattr(self, name)
+            _expect(isinstance(given, int), name, "a whole number of at least 1", given)
+            check_count(name, given)
 
     def jobs(self) -> Iterator[Job]:
         """One job a table, for all seeds."""
@@ -59,6 +83,9 @@ class Block:
             if key.seed != seed:
                 continue  # not the second seed where nothing is random
             yield Job(key, self.device, self.shares, self.batch_size)
+
+
+FIELDS = [f.name for f in fields(Block)]
 
 
 @dataclass(frozen=True)
@@ -107,10 +134,12 @@ class Job:
 def jobs(path: str | Path) -> dict[str, Job]:
     """All jobs of a grid by name, every seed of every intervention."""
     found: dict[str, Job] = {}
-    for job in (job for block in _blocks(paths.given(path)) for job in block.jobs()):
-        if job.name in found:
-            raise ValueError(f"{path} asks twice for {job.title}")
-        found[job.name] = job
+    for number, entry in enumerate(_entries(paths.given(path)), 1):
+        with _in_block(path, number):
+            for job in _block(entry).jobs():
+                if job.name in found:
+                    raise ValueError(f"the grid asks twice for {job.title}")
+                found[job.name] = job
     return found
 
 
@@ -126,18 +155,57 @@ def missing(asked: Iterable[Job], results: str | Path) -> list[Job]:
     return found
 
 
-def _blocks(path: Path) -> Iterator[Block]:
-    names = {f.name: f for f in fields(Block)}
-    entries = yaml.safe_load(path.read_text())
+class _Loader(yaml.SafeLoader):
+    """YAML without what a few lines of it can blow up to: lists that are aliases are shared, mappings are copied."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > MOST:
+            raise yaml.constructor.ConstructorError(problem="a mapping is too large", problem_mark=node.start_mark)
+
+
+def _entries(path: Path) -> list[dict]:
+    try:
+        entries = yaml.load(path.read_text("utf-8"), _Loader)
+    except yaml.MarkedYAMLError as error:
+        at = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ValueError(f"{path}{at}: this is no YAML, {error.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: this is no YAML, {str(error).splitlines()[0]}") from None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ValueError(f"{path} must be a list of blocks, each of {', '.join(names)}")
-    for entry in entries:
-        for name in entry:
-            if name not in names:
-                raise ValueError(f"{path}: {name!r} is not one of {', '.join(names)}{nearest(name, names)}")
-        if lacking := {"experiment", "models", "benchmarks", "n"} - entry.keys():
-            raise ValueError(f"{path}: a block lacks {', '.join(sorted(lacking))}")
-        yield Block(**entry)
+        raise ValueError(f"{path} must be a list of blocks, each of {', '.join(FIELDS)}, got {_short(entries)}")
+    return entries
+
+
+def _block(entry: dict) -> Block:
+    for name in entry:
+        if name not in FIELDS:
+            raise ValueError(f"{_short(name)} is not one of {', '.join(FIELDS)}{nearest(name, FIELDS)}")
+    if lacking := {"experiment", "models", "benchmarks", "n"} - entry.keys():
+        raise ValueError(f"a block lacks {', '.join(sorted(lacking))}")
+    return Block(**entry)
+
+
+@contextmanager
+def _in_block(path: str | Path, number: int) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}, block {number}: {error}") from error
+
+
+def _expect(fits: bool, name: str, expected: str, given: Any) -> None:
+    if not fits:
+        bare = "; a bare no, off or null is no text in YAML: put it in quotes"
+        hint = bare if isinstance(given, list) and any(one is None or isinstance(one, bool) for one in given) else ""
+        raise ValueError(f"{name} must be {expected}, got {_short(given)}{hint}")
+
+
+def _short(given: Any) -> str:
+    """What was given, cut where it is long: aliases of aliases may be of any size."""
+    shown = reprlib.Repr()
+    shown.maxlevel = 2
+    return shown.repr(given)
 
 
 @cache

@@ -17,13 +17,17 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import dag
 import jupytext
 import nbformat
 import papermill
+from depends import REPOSITORY
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError, strip_color
+
+from lostlib.paths import replacing
 
 SHOWN_VERSIONS = ("lostlib", "torch", "transformers", "numpy", "pandas", "matplotlib")
 QUIET = {
@@ -34,14 +38,14 @@ QUIET = {
 }
 
 
-SETUP = """\
+SETUP = f"""\
 # In Colab this fetches the project with its data; where lostlib is installed it does nothing.
 import importlib.util
 import subprocess
 import sys
 
 if importlib.util.find_spec("lostlib") is None:
-    _url = "https://github.com/lost-in-attention/lost-in-attention"
+    _url = "{REPOSITORY}"
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", _url, "lost-in-attention"], check=True)
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-e", "lost-in-attention[measure]"], check=True)
     sys.path.insert(0, "lost-in-attention")  # the running kernel does not see the installation by itself"""
@@ -52,6 +56,9 @@ class PrivateKernel(AsyncKernelManager):
 
     def __init__(self, **settings):
         super().__init__(transport="ipc", ip=tempfile.mkdtemp() + "/k", **settings)
+
+    async def _async_pre_start_kernel(self, **settings):
+        return await super()._async_pre_start_kernel(**settings, close_fds=False)  # it holds its run's lock too
 
 
 HOW = {
@@ -131,8 +138,10 @@ def run(source: Path, out: Path, given: dict) -> None:
         "hardware": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores",
         "versions": {name: found for name in SHOWN_VERSIONS if (found := installed(name))},
     }
-    out.with_suffix(".json").write_text(json.dumps(sidecar, indent=1) + "\n")
-    out.write_text(nbformat.writes(normalise(done)) + "\n")
+    texts = {out.with_suffix(".json"): json.dumps(sidecar, indent=1), out: nbformat.writes(normalise(done))}
+    for path, text in texts.items():
+        with replacing(path) as partial:
+            partial.write_text(text + "\n")
 
 
 def installed(package: str) -> str | None:
@@ -145,6 +154,7 @@ def installed(package: str) -> str | None:
 
 def main(source: str, out: str, given: str = "{}") -> str | None:
     """Run a chapter; give back what went wrong, in words for its author."""
+    dag.belong()
     try:
         run(Path(source), Path(out), json.loads(given))
         print(f"{source} has run", flush=True)

@@ -131,8 +131,23 @@ def _local(source: Source, folder: Path) -> list[Dataset]:
             files = sorted(str(file) for file in root.rglob("*.parquet") if re.match(rf"{split}[-.]", file.name))
             if not files:
                 raise FileNotFoundError(f"{root} has no file {split}-….parquet")
-            parts.append(datasets.load_dataset("parquet", data_files=files, split="train"))
+            try:
+                parts.append(datasets.load_dataset("parquet", data_files=files, split="train"))
+            except datasets.exceptions.DatasetGenerationError as error:
+                raise ValueError(_damage(files) or f"{root}, {split}: {error.__cause__ or error}") from error
     return parts
+
+
+def _damage(files: Sequence[str]) -> str | None:
+    """Which of these files cannot be read, and why: `datasets` does not say."""
+    import pyarrow.parquet as pq
+
+    for file in files:
+        try:
+            pq.read_table(file)
+        except Exception as error:  # whatever Arrow makes of it
+            return f"{file} is no whole Parquet file ({error})"
+    return None
 
 
 def _origin(source: Source, parts: Sequence[Dataset], revision: str | None) -> str:

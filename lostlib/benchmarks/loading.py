@@ -16,6 +16,7 @@ from lostlib.benchmarks.benchmark import Benchmark
 from lostlib.benchmarks.choice import Choice
 from lostlib.benchmarks.items import Item
 from lostlib.benchmarks.rules import Rules
+from lostlib.text import check_count, check_seed
 
 SIZE = 1000  # items of a mini benchmark when n is not given
 
@@ -71,10 +72,9 @@ def load_benchmark(
     'Is there a green square in the image?'
     """
     choice = Choice.parse(name, prompt=prompt, variant=variant, revision=revision)
-    if n is not None and n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
-    if seed < 0:
-        raise ValueError(f"seed must not be negative, got {seed}")
+    if n is not None:
+        check_count("n", n)
+    check_seed(seed)
     style, rules = prompts.style(choice.prompt, family), choice.rules
     if not rules.rows:
         return _from_hub(choice, n, seed, style, folder, partial)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from lostlib.benchmarks import Benchmark, Item
-from lostlib.catalog import check_count
 from lostlib.experiments.rows import LEFT_OUT, gather
 from lostlib.interventions import Intervention, intervene
 from lostlib.models import LostModel
+from lostlib.text import check_count
 
 
 def answers(

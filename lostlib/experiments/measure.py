@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import os
 import platform
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -19,7 +18,7 @@ import torch
 import transformers
 
 import lostlib
-from lostlib import catalog
+from lostlib import catalog, paths
 from lostlib.benchmarks import Benchmark, Choice, load_benchmark
 from lostlib.checkpoints import ModelChoice
 from lostlib.experiments import answers, attention, losses, nulls, probes, residual, sinks, spans
@@ -31,6 +30,7 @@ from lostlib.machine import keep_memory
 from lostlib.models import LostModel, check_device, load_model, sizes
 from lostlib.models.attention import BACKEND, check_changeable
 from lostlib.tables import Key, Table, rounded
+from lostlib.text import check_count
 
 LOOPS: dict[str, Callable[..., pd.DataFrame]] = {  # (model, items, ...) -> rows; answers take a benchmark
     "answers": answers.answers,
@@ -63,7 +63,7 @@ def check_parameters(experiment: str, given: Mapping[str, Any]) -> Any:
     asked = {**catalog.experiment(experiment).parameters, **given}
     for name in catalog.COUNTS & asked.keys():
         if asked[name] is not None:
-            catalog.check_count(name, asked[name])
+            check_count(name, asked[name])
     values = {name: value for name, value in asked.items() if name not in catalog.COUNTS}
     return CHECKS[experiment](**values) if experiment in CHECKS else None
 
@@ -181,12 +181,13 @@ def unfinished(work: Path, key: Key) -> Path:
 
 
 def clear(work: Path, key: Key) -> None:
-    """Take away a finished table's parts; the folders above them too, as far as nothing else is in them."""
-    parts = unfinished(work, key)
-    shutil.rmtree(parts, ignore_errors=True)
-    with suppress(OSError):  # not empty
-        for folder in parts.relative_to(work).parents:
-            (work / folder).rmdir()
+    """Take away a finished table's parts, and those of others that nobody went on with for a month."""
+    paths.remove(unfinished(work, key))
+    paths.remove_old(work.glob("*/*/*/*/*"), days=30)
+    with suppress(OSError):  # another process is faster
+        for folder in [*sorted(work.rglob("*"), reverse=True), work]:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def _settings(model: LostModel) -> dict[str, Any]:

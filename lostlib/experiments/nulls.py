@@ -15,6 +15,7 @@ from lostlib.experiments.rows import gather
 from lostlib.experiments.spans import _sequence
 from lostlib.models import Batch, LostModel, keyed_random
 from lostlib.models.stream import LayerStream, watch
+from lostlib.text import check_seed
 
 NULLS = ("gaussian", "shuffled")
 
@@ -53,6 +54,7 @@ def null_metrics(
         One row an item, layer, module ("attn" | "ffn") and control ("none" for the true update, "gaussian",
         "shuffled"), with the columns of `residual_metrics`.
     """
+    check_seed(seed)
     measures = check_measures(rank, unit, causal)
 
     def measured(part: Sequence[Item]) -> pd.DataFrame:

@@ -25,7 +25,7 @@ from lostlib.models import Batch, LostModel, keyed_random
 from lostlib.models.attention import Run
 from lostlib.models.stream import LayerStream, seen, watch
 from lostlib.sinks import Detector, sink_dimensions, threshold
-from lostlib.text import check, nearest
+from lostlib.text import check, check_seed, nearest
 
 CONTROLS = ("noise_delta", "noise_qkv", "no_rope")
 SCOPES = ("layer", "model")
@@ -126,6 +126,7 @@ def residual_metrics(
         the true update), rid, delta_s, delta_d_column, delta_d_row, mixig and tme (in `unit`; tme of X'), erank (of
         X'), erank_before (of X), norm_ratio (norm of dX over norm of X), tokens (that were measured).
     """
+    check_seed(seed)
     chosen, measures = check_residual(controls, rank, unit, causal, scope, without)
     part = Part.of(model, without)
 

@@ -28,8 +28,8 @@ from tqdm import tqdm
 
 from lostlib import paths
 from lostlib.benchmarks.items import Item, several
-from lostlib.catalog import check_count
 from lostlib.models.model import TooLong
+from lostlib.text import check_count
 
 SHARD = 4  # batches a file
 GIVE_UP = 8  # items that fail one after another: then it is not the items' fault

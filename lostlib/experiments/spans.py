@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from lostlib.benchmarks import Item
-from lostlib.catalog import check_count
 from lostlib.experiments.measures import Measures, check_measures
 from lostlib.experiments.rows import gather
 from lostlib.models import Batch, LostModel
 from lostlib.models.stream import Stream, seen, watch
+from lostlib.text import check_count
 
 
 def span_metrics(

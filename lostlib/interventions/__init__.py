@@ -26,6 +26,7 @@ from lostlib.interventions.pool import Pool
 from lostlib.interventions.sap import Sap
 from lostlib.interventions.sinks import Knockout, Var
 from lostlib.models.attention import Run, running
+from lostlib.text import check_seed
 
 
 @contextmanager
@@ -56,6 +57,7 @@ def intervene(model: Any, intervention: str | Intervention, seed: int = 0) -> It
     False
     """
     chosen = Intervention.parse(intervention)
+    check_seed(seed)
     chosen.check(model)
     chosen = chosen.prepared(model)
     run = Run(model, edits=chosen.edits, seed=seed)

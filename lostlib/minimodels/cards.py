@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lostlib import paths
 from lostlib.minimodels import exam
 
 if TYPE_CHECKING:
@@ -23,15 +24,12 @@ two or three images at once, or none. """
 
 def publish(trainer: Trainer, folder: Path, n: int = 400) -> Path:
     """Save the trained model, examine what was saved, write the card. The folder appears complete or not at all."""
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    trainer.model.to("cpu", torch.float16).save_pretrained(partial)
-    trainer.processor.save_pretrained(partial)
-    shutil.copy(trainer.out / "training_log.jsonl", partial)
-    _examine(trainer, partial, folder.name, n)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    with paths.replacing(folder) as partial:
+        partial.mkdir()
+        trainer.model.to("cpu", torch.float16).save_pretrained(partial)
+        trainer.processor.save_pretrained(partial)
+        shutil.copy(trainer.out / "training_log.jsonl", partial)
+        _examine(trainer, partial, folder.name, n)
     return folder
 
 

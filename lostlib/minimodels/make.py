@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lostlib import paths
 from lostlib.minimodels import cards, planting, recipes, training
-from lostlib.text import among
+from lostlib.text import among, check_seed
 
 
 def named(recipe: str, seed: int) -> str:
@@ -38,7 +38,9 @@ def train(
     known = recipes.RECIPES | planting.PLANTINGS
     if name not in known:
         raise ValueError(f"no recipe {name!r}; there are {among(name, known)}")
+    check_seed(seed)
     folder = (out or paths.MODELS) / named(name, seed)
+    paths.settle(folder)
     if folder.exists() and not replace:
         raise ValueError(f"{folder} is there already: say `--out` to put the new model elsewhere, or `--replace`")
     kind = planting.Planter if name in planting.PLANTINGS else training.Trainer

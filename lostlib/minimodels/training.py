@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -43,6 +44,7 @@ from lostlib.miniworld.scenes import COLORS, GRID, SHAPES, SIZES
 CAPTION_EVERY = 8  # steps of the last stage
 PARTS = 4  # of a batch, sequences of about one length in each: else a third of the work would be on padding
 READOUT_LOSS = 0.5  # weight of each read-out against the answers
+SAVED = {"key", "stage", "step", "seconds", "log", "model", "heads", "optimizer"}  # what a state holds
 NOTE_EVERY, SAVE_EVERY = 50, 100  # steps between lines of the log and between saved states
 
 
@@ -236,8 +238,8 @@ class Trainer:
     def _note(self, recent: list[dict[str, float]]) -> None:
         means = {name: round(float(np.mean([r[name] for r in recent if name in r])), 4) for name in recent[-1]}
         self.log.append({"stage": self.stage, "step": self.step, **means, "seconds": round(self.seconds)})
-        self.out.mkdir(parents=True, exist_ok=True)
-        (self.out / "training_log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in self.log))
+        with paths.replacing(self.out / "training_log.jsonl") as partial:
+            partial.write_text("".join(json.dumps(line) + "\n" for line in self.log))
 
     def _key(self) -> str:
         return json.dumps([self.name, asdict(self.recipe), self.seed])
@@ -260,10 +262,19 @@ class Trainer:
             torch.save(state, partial)
 
     def _load(self) -> dict | None:
-        """The saved state, when it belongs to this model, recipe and seed."""
+        """The saved state, when it is whole; one of another model, recipe or seed is an error."""
         if not self._state().exists():
             return None
-        saved = torch.load(self._state(), weights_only=True, map_location=self.device)
+        try:
+            saved = torch.load(self._state(), weights_only=True, map_location=self.device)
+            if lacking := SAVED - saved.keys():
+                raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # whatever torch and pickle make of a file that was cut off
+            said = f"{type(error).__name__}: {error}".partition("\n")[0]
+            print(f"{self._state()} is damaged, training starts again ({said})", file=sys.stderr)
+            return None
         if saved["key"] != self._key():
             raise ValueError(f"{self._state()} belongs to another training run: {saved['key']}")
         self.model.load_state_dict(saved["model"])

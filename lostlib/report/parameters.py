@@ -4,14 +4,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lostlib.text import nearest
+from lostlib.text import LAST_SEED, MOST, nearest
 
 Spec = type | list | tuple | re.Pattern  # what a parameter may be: type, choices, (type, low, high) or a pattern
 COMMON: dict[str, Spec] = {
     "model": str,
     "benchmark": str,
-    "n_items": (int, 1, None),
-    "seed": (int, 0, None),
+    "n_items": (int, 1, MOST),
+    "seed": (int, 0, LAST_SEED - 100),  # chapters count on from it
     "device": re.compile(r"auto|cpu|mps|cuda(:\d+)?"),
 }
 BENCHMARKS = re.compile(r"[\w.:=,-]+(\+[\w.:=,-]+)*")  # a chapter's parameter `benchmarks`: several, joined by a plus

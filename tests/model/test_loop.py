@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -249,6 +252,56 @@ def test_a_damaged_table_is_named_and_measured_again(tiny_folder, tmp_path, dama
         assert done.exit_code == 0, done.output
         assert "is there" not in done.output
         pd.testing.assert_frame_equal(tables.read(path).frame, whole.frame)
+
+
+def damaged(change):
+    """A small table's file with another manifest."""
+
+    def write(path: Path) -> None:
+        held = pq.read_table(path)
+        meta = json.loads(held.schema.metadata[tables.META])
+        text = change(meta)
+        pq.write_table(held.replace_schema_metadata({tables.META: text if text else json.dumps(meta)}), path)
+
+    return write
+
+
+MANIFESTS = {
+    "no JSON": damaged(lambda meta: "{"),
+    "another JSON": damaged(lambda meta: "[]"),
+    "no key": damaged(lambda meta: meta.pop("key") and None),
+    "an extra key": damaged(lambda meta: meta["key"].update(more=1)),
+    "a key of another type": damaged(lambda meta: meta["key"].update(n="12")),
+    "parameters that are none": damaged(lambda meta: meta["key"].update(parameters=[1])),
+    "nothing besides": damaged(lambda meta: meta.update(about=None)),
+}
+
+
+@pytest.mark.parametrize("kind", MANIFESTS)
+def test_a_table_with_another_manifest_is_named(tmp_path, kind):
+    path = tables.write(
+        tables.Table(pd.DataFrame({"item": ["a"]}), tables.Key("answers", "m", "w", "b", "1", n=1), {}), tmp_path
+    )
+    MANIFESTS[kind](path)
+    for read in (tables.read, tables.read_head, tables.read_key):
+        with pytest.raises(tables.Damaged, match=f"{path} is no whole table"):
+            read(path)
+
+
+def test_no_damaged_page_passes_for_a_whole_one(tmp_path):
+    """One byte is changed at a time, anywhere in the pages: the table is the same, or it is named."""
+    frame = pd.DataFrame({"item": [f"i{k}" for k in range(200)], "value": np.random.default_rng(0).normal(size=200)})
+    path = tables.write(tables.Table(frame, tables.Key("answers", "m", "w", "b", "1", n=200), {}), tmp_path)
+    whole, good = tables.read(path).frame, path.read_bytes()
+    end = len(good) - 8 - int.from_bytes(good[-8:-4], "little")  # where the footer begins
+    named = 0
+    for at in range(4, end, 3):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 0x10]) + good[at + 1 :])
+        try:
+            pd.testing.assert_frame_equal(tables.read(path).frame, whole)
+        except tables.Damaged as error:
+            named += str(path) in str(error)
+    assert named > 0.9 * (end - 4) / 3
 
 
 def test_check_goes_on_after_a_damaged_table(tiny_folder, tmp_path):

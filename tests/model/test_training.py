@@ -74,6 +74,44 @@ def test_a_state_of_another_recipe_is_refused(tmp_path: Path) -> None:
         training.Trainer("tiny", replace(TINY, layers=2), 0, tmp_path).run()
 
 
+@pytest.mark.parametrize("damage", ["empty", "cut", "no state", "a state with less", "bytes"])
+def test_a_damaged_state_is_named_and_training_starts_again(tmp_path: Path, capsys, damage: str) -> None:
+    whole = training.Trainer("tiny", TINY, 0, tmp_path)
+    whole.run(tell=lambda _: None)
+    state = tmp_path / "training_state.pt"
+    held = state.read_bytes()
+    if damage in ("empty", "cut"):
+        state.write_bytes(held[: len(held) // 2 * (damage == "cut")])
+    elif damage == "bytes":
+        state.write_bytes(held[:5000] + bytes(b ^ 255 for b in held[5000:5100]) + held[5100:])
+    else:
+        torch.save({"key": whole._key()} if damage == "a state with less" else [1, 2], state)
+    again = training.Trainer("tiny", TINY, 0, tmp_path)
+    again.run(tell=lambda _: None)
+    assert f"{state} is damaged, training starts again" in capsys.readouterr().err
+    assert torch.equal(weights(again), weights(whole))
+    assert [line["step"] for line in again.log] == [line["step"] for line in whole.log]
+
+
+def test_two_trainings_into_one_folder_leave_the_model_of_one(tmp_path: Path, monkeypatch) -> None:
+    """The second is published while the first is being examined; the first then takes its place, whole."""
+    first, second = (training.Trainer("tiny", TINY, 0, tmp_path / name) for name in ("one", "two"))
+    for trainer in (first, second):
+        trainer.run(tell=lambda _: None)
+    folder, original = tmp_path / "models" / "tiny", cards._examine
+
+    def examine(trainer, partial, name, n):
+        if trainer is first:
+            cards.publish(second, folder, n)
+        original(trainer, partial, name, n)
+
+    monkeypatch.setattr(cards, "_examine", examine)
+    cards.publish(first, folder, n=2)
+    assert {"model.safetensors", "README.md", "exam.json"} <= {file.name for file in folder.iterdir()}
+    assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
+    lostlib.load_model(folder)
+
+
 def test_seeds_differ_and_training_learns(tmp_path: Path) -> None:
     one, two = (training.Trainer("tiny", TINY, seed, tmp_path / str(seed)) for seed in (0, 1))
     assert not torch.equal(weights(one), weights(two))

@@ -106,6 +106,18 @@ def test_a_workflow_names_what_exists(path: Path) -> None:
             assert all((ROOT / file).exists() for file in files), files
 
 
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_runs_what_was_looked_at_and_may_write_nothing(path: Path) -> None:
+    """Actions by commit, the version beside it for people; packages of other tools by version; rights per job."""
+    text = path.read_text()
+    assert yaml.safe_load(text)["permissions"] == {"contents": "read"}
+    uses = re.findall(r"uses: (.*)", text)
+    assert uses
+    assert all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", use) for use in uses), uses
+    assert all(re.fullmatch(r"[\w-]+@\d+\.\d+\.\d+", tool) for tool in re.findall(r"npx --yes (\S+)", text))
+    assert "npx" not in text.replace("npx --yes", "")
+
+
 def test_the_workflows_do_what_is_promised() -> None:
     text = "\n".join(path.read_text() for path in WORKFLOWS)
     assert all(part in text for part in (".ci/run", "make publish", "make reproduce", "deploy-pages", "linkinator"))

@@ -92,7 +92,30 @@ def test_what_a_job_needs_grows_with_its_model(written, tmp_path) -> None:
     [
         ({"experiment": "answer"}, "did you mean 'answers'"),
         ({"modells": []}, "did you mean 'models'"),
-        ({"models": "mini-llava-1.5"}, "models must be a list, got 'mini-llava-1.5'"),
+        ({"models": "mini-llava-1.5"}, "models must be a list of texts, got 'mini-llava-1.5'"),
+        ({"models": []}, r"models must be a list of texts, got \[\]"),
+        (
+            {"benchmarks": [None]},
+            r"benchmarks must be a list of texts, got \[None\]; a bare no, off or null is",
+        ),
+        ({"interventions": [False]}, r"interventions must be a list of texts, got \[False\]; a bare no"),
+        ({"models": [["mini-llava-1.5"]]}, r"models must be a list of texts, got \[\['mini-llava-1.5'\]\]$"),
+        ({"experiment": None}, "experiment must be a text, got None"),
+        ({"device": 0}, "device must be a text, got 0"),
+        ({"parameters": [1]}, r"parameters must be names with values, got \[1\]"),
+        ({"parameters": {1: 2}}, r"parameters must be names with values, got \{1: 2\}"),
+        ({"parameters": {"max_new_tokens": {"a": 1}}}, "max_new_tokens must be a text, a number or a list of them"),
+        ({"n": 0}, "n must be a whole number of at least 1, got 0"),
+        ({"n": -1}, "n must be a whole number of at least 1, got -1"),
+        ({"n": 8.5}, "n must be a whole number of at least 1, got 8.5"),
+        ({"n": True}, "n must be a whole number of at least 1, got True"),
+        ({"n": "8"}, "n must be a whole number of at least 1, got '8'"),
+        ({"n": 10**20}, "n must be at most 1000000000, got 1000"),
+        ({"shares": 0}, "shares must be a whole number of at least 1, got 0"),
+        ({"shares": 10**8}, "jobs are asked for, with seeds and shares; expected at most 100000"),
+        ({"seeds": 10**9}, "4000000000 jobs are asked for"),
+        ({"seeds": None}, "seeds must be a whole number of at least 1, got None"),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1, got 0"),
         ({"experiment": "residual", "shares": 2}, "only answers are measured in shares"),
         ({"models": ["mini-lava-1.5"]}, "did you mean 'mini-llava-1.5'"),
         ({"benchmarks": ["mini-pop"]}, "did you mean 'mini-pope'"),
@@ -102,8 +125,46 @@ def test_what_a_job_needs_grows_with_its_model(written, tmp_path) -> None:
     ],
 )
 def test_mistakes_in_a_grid(change: dict, message: str, written, tmp_path) -> None:
-    with pytest.raises(ValueError, match=message):
-        asked(written(BLOCK | change), tmp_path)
+    good = BLOCK | {"n": 7, "interventions": ["noise_delta"]}
+    with pytest.raises(ValueError, match=rf"grid\.yaml, block 2: .*{message}"):
+        asked(written(good, BLOCK | change), tmp_path)
+
+
+BOMB = "- &a0 [x]\n" + "".join(f"- &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(40))
+MERGED = "- &a0 {x: 1}\n" + "".join(f"- &a{i + 1} {{<<: [{', '.join([f'*a{i}'] * 9)}]}}\n" for i in range(40))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- {experiment: answers", "line 1: this is no YAML"),
+        ("- experiment: answers\n\tmodels: []", "line 2: this is no YAML"),
+        ("- {models: *everyone}", "line 1: this is no YAML, found undefined alias"),
+        ("- !!python/object:os.system {}", "line 1: this is no YAML, could not determine a constructor"),
+        ("[" * 5000, "this is no YAML, maximum recursion"),
+        ("\0", "this is no YAML"),
+        ("", "must be a list of blocks, each of experiment, .*, got None"),
+        (BOMB, r"must be a list of blocks, each of .*, got \[\['x'\], \[\[\.\.\.\]"),
+        (MERGED, "this is no YAML, a mapping is too large"),
+        ("- {experiment: answers, benchmarks: [mini-pope], n: &a [*a], models: [m]}", "n must be a whole number"),
+    ],
+)
+def test_a_text_that_is_no_grid(text: str, message: str, tmp_path) -> None:
+    """In a moment and in a line, also where a few lines stand for more than any memory holds."""
+    (tmp_path / "grid.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message) as told:
+        grid.jobs(tmp_path / "grid.yaml")
+    assert len(str(told.value)) < 600
+    assert "\n" not in str(told.value)
+
+
+def test_a_field_that_is_a_bomb_is_told_in_a_line(tmp_path) -> None:
+    lines = ["- experiment: answers", "  n: 3", "  benchmarks: [mini-pope]", "  parameters:", "    x0: &a0 [x]"]
+    lines += [f"    x{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]" for i in range(40)]
+    (tmp_path / "grid.yaml").write_text("\n".join([*lines, "  models: *a40"]))
+    with pytest.raises(ValueError, match=r"block 1: models must be a list of texts, got \[\[") as told:
+        grid.jobs(tmp_path / "grid.yaml")
+    assert len(str(told.value)) < 600
 
 
 def test_a_grid_is_a_list_of_whole_blocks(written, tmp_path) -> None:

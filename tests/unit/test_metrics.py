@@ -781,3 +781,26 @@ def test_the_benchmark_prints_ratios_and_agrees(monkeypatch, capsys):
     rows = [line for line in capsys.readouterr().out.splitlines() if " x " in line and "ms" in line]
     assert len(rows) == 4 * 7
     assert all(float(row.split()[-1]) < 1e-6 for row in rows)
+
+
+SPARSE = [torch.eye(3).to_sparse(), torch.eye(3).to_sparse_csr(), torch.eye(4).to_sparse_bsr((2, 2))]
+NESTED = torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(1, 3)])
+
+
+@pytest.mark.parametrize("given", [*SPARSE, NESTED], ids=lambda x: str(x.layout))
+@pytest.mark.parametrize(
+    "ask",
+    [
+        metrics.effective_rank,
+        metrics.support,
+        metrics.token_mixing_entropy,
+        metrics.Decomposition,
+        lambda x: metrics.rid(torch.eye(3), x),
+        lambda x: metrics.rid(x, torch.eye(3)),
+        lambda x: metrics.mixing_information_gain(torch.eye(3), x),
+        lambda x: metrics.numerical_rank(x, (3, 3)),
+    ],
+)
+def test_a_tensor_that_is_not_dense_is_named(ask, given: torch.Tensor) -> None:
+    with pytest.raises(TypeError, match=r"expected a dense tensor, got (one of layout torch.sparse|a nested one)"):
+        ask(given)

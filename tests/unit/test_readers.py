@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 
 import pytest
@@ -214,3 +215,25 @@ def test_no_answer_can_break_a_reader():
         for name in ("letter", "integer", "float", "list", "phrase", "yes_no"):
             found = EXTRACTORS[name](text, None)
             assert found is None or isinstance(found, str)
+
+
+HUGE = [
+    "9" * 400,
+    f"1{'0' * 309}",
+    f"-{'9' * 400}",
+    f"{'9' * 400}.5",
+    "1e400",
+    "-1e400",
+    "inf",
+    "-inf",
+    "infinity",
+    "nan",
+]
+SAID = ["{}", "The answer is {}.", "= {}", "**{}**", "[1, {}]", "[{}]", "from {} to 2", "1 and {}", "{}/3", "3/{}"]
+
+
+@pytest.mark.parametrize("name", ["integer", "float", "list"])
+def test_what_is_read_is_a_finite_number(name: str) -> None:
+    for number, said in itertools.product(HUGE, SAID):
+        found = EXTRACTORS[name](said.format(number), None)
+        assert found is None or not {"inf", "nan"} & set(re.findall("[a-z]+", found)), said.format(number[:9])

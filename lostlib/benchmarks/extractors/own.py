@@ -7,6 +7,7 @@ None, counted as unparsed and as wrong. All are linear in the length of the answ
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -309,8 +310,10 @@ def numbers(answer: str, options: Options = None) -> str | None:
     return _listed(re.sub(r"(?<=\d)\s*[-–]", ",", runs[-1])) if runs else None
 
 
-def _listed(text: str) -> str:
+def _listed(text: str) -> str | None:
     parts = [float(part) for part in re.findall(r"-?(?:\d+(?:\.\d+)?|\.\d+)", text)]
+    if not all(map(math.isfinite, parts)):
+        return None
     return str([int(part) if part.is_integer() else part for part in parts])
 
 
