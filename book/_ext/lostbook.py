@@ -145,6 +145,8 @@ def shown(number: dict | None, spec: str) -> str:
         raise ValueError
     spec, _, ci = spec.strip().partition(":") if spec != "ci" else ("", "", "ci")
     value, low, high = (number[name] for name in ("value", "low", "high"))
+    if value is None:  # there was nothing to estimate it from
+        return "–"
     if ci not in ("", "ci") or (ci and low is None):
         raise ValueError("there is no interval" if ci == "ci" else f"{ci!r} is not 'ci'")
     text = format(value, spec)
