@@ -34,6 +34,9 @@ class Estimate(NamedTuple):
         return format(self)
 
 
+UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"))  # of no items at all
+
+
 def cluster_sums(values: ArrayLike, clusters: ArrayLike) -> NDArray[np.float64]:
     """The sum of the values of each cluster, clusters in sorted order.
 
@@ -56,7 +59,7 @@ def ratio(numerators: ArrayLike, denominators: ArrayLike, clusters: ArrayLike, s
     tops, bottoms = cluster_sums(numerators, clusters), cluster_sums(denominators, clusters)
     tops, bottoms = tops[bottoms > 0], bottoms[bottoms > 0]
     if len(bottoms) == 0:
-        return Estimate(float("nan"), float("nan"), float("nan"))
+        return UNKNOWN
     value = float(tops.sum() / bottoms.sum())
     if np.ptp(tops / bottoms) == 0:
         if value not in (0.0, 1.0):
@@ -94,7 +97,7 @@ def precision(estimate: Estimate, measured: int, n: int) -> float:
 
 
 def difference(after: ArrayLike, before: ArrayLike, clusters: ArrayLike | None = None, seed: int = 0) -> Estimate:
-    """mean(after - before) over the same items in the same order, with a paired bootstrap over clusters.
+    """mean(after - before) over the same items in the same order, with a paired bootstrap over clusters; nan of none.
 
     >>> print(difference([1, 0, 0, 0, 1, 0], [1, 1, 1, 1, 1, 0]))
     -0.500 [-0.833, -0.167]
@@ -105,6 +108,8 @@ def difference(after: ArrayLike, before: ArrayLike, clusters: ArrayLike | None =
             f"a paired difference needs the same items in both runs, got {after.shape} and {before.shape} values"
         )
     changes = after - before
+    if not len(changes):
+        return UNKNOWN
     own = np.arange(len(changes)) if clusters is None else np.asarray(clusters)
     sums, counts = cluster_sums(changes, own), cluster_sums(np.ones(len(changes)), own)
     value = float(changes.mean())
@@ -144,7 +149,7 @@ def combined(
         return np.tensordot(np.asarray(weights, dtype=np.float64), np.stack(shares), axes=1)
 
     if any(bottom.sum() == 0 for bottom in sums[1::2]):
-        return Estimate(float("nan"), float("nan"), float("nan"))
+        return UNKNOWN
     value = float(statistic(*sums))
     if len(sums[0]) == 1 or all(np.ptp(values) == 0 for values in sums):
         return Estimate(value, value, value)

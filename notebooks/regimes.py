@@ -128,7 +128,7 @@ def _guess(name):
     if _kind(name) != "how many":
         return chance(name, n_items)
     rows = before[_models[0], name]
-    return rows.loc[rows["picture"], "gold"].value_counts(normalize=True).iloc[0]
+    return rows.loc[rows["picture"], "gold"].value_counts(normalize=True).max()
 
 
 before = {(of, name): _answers(of, name) for of in _models for name in _names}

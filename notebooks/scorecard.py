@@ -324,7 +324,9 @@ else:
     _least, _most, _centre = _value.min(axis=1), _value.max(axis=1), _value.mean(axis=1)
     _cells = _both["status"].groupby(level=["claim", "benchmark"]).first()
     report.say("trainings_n", len(_both))
-    report.say("trainings_distance", float(((_most - _least) / _width).fillna(0).median()))
+    report.say(
+        "trainings_distance", float(((_most - _least) / _width).fillna(0).replace(float("inf"), float("nan")).median())
+    )
     report.say("trainings_apart", int((_low.max(axis=1) > _high.min(axis=1)).sum()))
     report.say("trainings_cells", len(_cells))
     report.say("trainings_other_verdict", int((_cells.nunique(axis=1) > 1).sum()))
@@ -386,7 +388,7 @@ for _key, (_name, _on) in _named.items():
         _rows = _rows[_rows["tokens"] > _card.hidden]
     _parts = {label: stats.contrast(_rows, part, _ffn, _attention) for part, label in PARTS.items()}
     _told = {label: f"{e:+.4f}" for label, e in _parts.items()}
-    _tokens = int(_rows["tokens"].median())
+    _tokens = None if _rows.empty else int(_rows["tokens"].median())
     _lines.append({"model": _name, "benchmark": _on, "tokens": _tokens, "dimensions": _card.hidden} | _told)
     report.say(f"c2_{_key}", _parts["RID"])
 if _lines:

@@ -440,7 +440,11 @@ _over = stats.sides(whole, "rid", ATTN, EPS)
 report.say("sens_tolerance_ratio", stats.ratio(_over.after, _over.before, _over.clusters))
 report.say(
     "sens_margin_needed",
-    100 * max(-cell.parts[0].value.low for cell in reference.values() if cell.claim == "C7" and cell.parts),
+    100
+    * max(
+        (-cell.parts[0].value.low for cell in reference.values() if cell.claim == "C7" and cell.parts),
+        default=float("nan"),
+    ),
 )
 
 # %% [markdown]

@@ -7,7 +7,6 @@ cells out as rows, with p values adjusted for all tests on the page.
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -258,7 +257,7 @@ def changes(shelf: Shelf, interventions: dict[str, str]) -> pd.DataFrame:
             able = not claims.at_chance(before, benchmarks.chance(benchmark, len(before)))
             for label, text in interventions.items():
                 if runs := shelf.seeds(model, benchmark, text):
-                    value = claims.change(benchmark, runs, before).value if able else stats.Estimate(*[math.nan] * 3)
+                    value = claims.change(benchmark, runs, before).value if able else stats.UNKNOWN
                     about = {"model": model, "benchmark": benchmark, "intervention": label, "measurable": able}
                     rows.append(about | {"seeds": len(runs), "baseline": before["correct"].mean(), **value._asdict()})
     return pd.DataFrame(

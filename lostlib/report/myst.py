@@ -13,6 +13,7 @@ from typing import Any
 
 from lostlib import paths
 
+UNKNOWN = "–"  # what there was nothing to estimate from
 KINDS = {"fig": "figure", "tab": "table", "eq": "the formula", "thm": "the theorem"}
 TITLE = r"^(?:# )?\(([\w-]+)\)=\n(?:# )?#+ (.+)$"  # a label and the heading below it, in a page or a chapter's source
 ENTRY = r"^@\w+\{([\w-]+),.*?author\s*=\s*\{(.*?)\},\n.*?year\s*=\s*\{(\d+)\}"
@@ -55,6 +56,8 @@ def shown(number: Mapping[str, Any], spec: str) -> str:
     spec, _, interval = spec.strip().partition(":") if spec != "ci" else ("", "", "ci")
     if interval not in ("", "ci"):
         raise ValueError(f"{interval!r} is not 'ci'")
+    if number["value"] is None:  # there was nothing to estimate it from
+        return UNKNOWN
     if interval and number["low"] is None:
         raise ValueError("there is no interval")
     value, low, high = (None if number[k] is None else format(number[k], spec) for k in ("value", "low", "high"))

@@ -7,20 +7,25 @@ import re
 from functools import cache
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from lostlib import paths
 from lostlib.report import notebook
+from lostlib.report.myst import UNKNOWN
 from lostlib.text import nearest
 
 
 class Number(NamedTuple):
-    """A number with its interval; `f"{n:.3f}"` prints both."""
+    """A number with its interval; `f"{n:.3f}"` prints both. None: there was nothing to estimate it from."""
 
     key: str
-    value: float
+    value: float | None
     low: float | None = None
     high: float | None = None
 
     def __format__(self, spec: str) -> str:
+        if self.value is None:
+            return UNKNOWN
         value = format(self.value, spec)
         return value if self.low is None else f"{value} [{format(self.low, spec)}, {format(self.high, spec)}]"
 
@@ -41,7 +46,8 @@ class Published(NamedTuple):
 def say(key: str, value: Any, low: Any = None, high: Any = None) -> Number:
     """Hand a number to the book: prose prints it with the role {num}`key:.3f`, or {num}`key:.3f:ci` with its interval.
 
-    `value` may also be an estimate, that is anything with `.value`, `.low` and `.high`.
+    `value` may also be an estimate, that is anything with `.value`, `.low` and `.high`. What is nan, as the mean of no
+    items, is printed as a dash; in the shipped book nothing is, which a test holds.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", key):
         raise ValueError(f"key {key!r}: small letters, digits and underscores only, a letter first")
@@ -49,14 +55,20 @@ def say(key: str, value: Any, low: Any = None, high: Any = None) -> Number:
         value, low, high = value.value, value.low, value.high
     if (low is None) != (high is None):
         raise ValueError(f"{key}: an interval has two ends, got low={low!r} and high={high!r}")
-    number = Number(key, _finite(key, value), *(None if end is None else _finite(key, end) for end in (low, high)))
-    spec = "" if isinstance(number.value, int) and low is None else ".3f" if 0.1 <= abs(number.value) < 1000 else ".3g"
+    ends = () if _is_nan(value) else (None if end is None else _finite(key, end) for end in (low, high))
+    number = Number(key, None if _is_nan(value) else _finite(key, value), *ends)
+    whole = low is None and isinstance(number.value, int)
+    spec = "" if whole else ".3f" if 0.1 <= abs(number.value or 0) < 1000 else ".3g"
     notebook.show({"text/plain": f"{key} = {number:{spec}}", notebook.NUMBER: number._asdict()})
     return number
 
 
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float | np.floating) and math.isnan(value)
+
+
 def _finite(key: str, value: Any) -> float | int:
-    """A Python number from a Python, NumPy or torch scalar; NaN, infinity, text and arrays are errors."""
+    """A Python number from a Python, NumPy or torch scalar; infinity, text and arrays are errors."""
     scalar = value.item() if hasattr(value, "item") else value
     if isinstance(scalar, bool) or not isinstance(scalar, numbers.Real) or not math.isfinite(scalar):
         raise ValueError(f"{key}: a finite number is needed, got {value!r}")

@@ -57,6 +57,18 @@ def test_a_chapter_runs_from_the_shell_with_other_parameters(chapter: str, tmp_p
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 2
 
 
+FEW = [*[(path.stem, n) for path in CHAPTERS for n in (1, 3)], ("sinks", 4)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("chapter", "n"), FEW)
+def test_a_chapter_runs_with_as_few_items_as_it_takes(chapter: str, n: int, tmp_path: Path) -> None:
+    """From its source. What so few items say nothing about is a dash."""
+    words = ["tools/run_chapter.py", f"notebooks/{chapter}.py", str(tmp_path / "out.ipynb"), f'{{"n_items": {n}}}']
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

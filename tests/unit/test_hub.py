@@ -254,6 +254,18 @@ def test_missing_rows_are_an_error_that_says_what_is_missing(folder: Any) -> Non
         lostlib.load_benchmark("vmcbench", folder=folder("vmcbench", [vmc_rows()[0]] * 2), partial=True)
 
 
+@pytest.mark.parametrize("damage", ["empty", "cut", "a page"])
+def test_a_damaged_file_is_named(folder: Any, damage: str) -> None:
+    place = folder("pope")
+    (file,) = place.rglob("*.parquet")
+    held = file.read_bytes()
+    other = file.with_name("test-00001-of-00002.parquet")
+    middle = held[:100] + b"\xff" * 200 + held[300:]
+    other.write_bytes({"empty": b"", "cut": held[:300], "a page": middle}[damage])
+    with pytest.raises(ValueError, match=f"{re.escape(str(other))} is no whole Parquet file"):
+        lostlib.load_benchmark("pope", folder=place, partial=True)
+
+
 def test_complete_data_is_accepted_and_the_source_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 

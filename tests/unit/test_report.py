@@ -1,5 +1,6 @@
 """What chapters tell the book: checked on the bundles they show, without a kernel."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lostlib import paths, report
+from lostlib import paths, report, stats
 from lostlib.report import BOOK, NUMBER, VERDICT, ParameterError, check_parameters
 
 GOOD = {"model": "mini-llava-1.5", "benchmark": "mini-pope", "n_items": 10, "seed": 0, "device": "cuda:1"}
@@ -100,10 +101,27 @@ def test_a_count_stays_a_count(shown):
     assert shown[0]["text/plain"] == "n = 7"
 
 
-@pytest.mark.parametrize("value", [float("nan"), np.inf, "0.5", None, True, np.zeros(3), np.bool_(True)])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, "0.5", None, True, np.zeros(3), np.bool_(True)])
 def test_what_is_no_finite_number_is_refused(shown, value):
     with pytest.raises(ValueError, match=r"x: a finite number|size 1"):
         report.say("x", value)
+
+
+@pytest.mark.parametrize(
+    "value", [np.nan, float("nan"), np.float32("nan"), stats.UNKNOWN, stats.mean([]), stats.difference([], [])]
+)
+def test_what_nothing_is_known_of_is_a_dash(shown, value):
+    number = report.say("x", value)
+    assert (number.value, number.low, f"{number:.3f}") == (None, None, "–")
+    assert shown[0]["text/plain"] == "x = –"
+
+
+@pytest.mark.parametrize("path", sorted(Path("notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_in_the_shipped_book_every_number_is_known(path):
+    outputs = [o.get("data", {}) for cell in json.loads(path.read_text())["cells"] for o in cell.get("outputs", [])]
+    told = [data[report.NUMBER] for data in outputs if report.NUMBER in data]
+    assert told
+    assert all(number["value"] is not None for number in told)
 
 
 @pytest.mark.parametrize("key", ["", "A", "a:b", "a b", "1a", "a`"])
