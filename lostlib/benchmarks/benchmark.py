@@ -105,6 +105,7 @@ class Benchmark:
         for its other breakdowns, the benchmark's own scores (see ``extra_scores`` of its file), and the counts ``n``
         and ``n_unparsed``. What cannot be parsed is wrong. Parameters as for `mark`.
 
+        >>> from lostlib.benchmarks import load_benchmark
         >>> asked = load_benchmark("mini-pope", n=4)
         >>> scores = asked.score(asked.items, ["yes", "no", "maybe", "Yes."])
         >>> scores["n"], scores["n_unparsed"]

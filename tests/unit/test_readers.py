@@ -237,3 +237,22 @@ def test_what_is_read_is_a_finite_number(name: str) -> None:
     for number, said in itertools.product(HUGE, SAID):
         found = EXTRACTORS[name](said.format(number), None)
         assert found is None or not {"inf", "nan"} & set(re.findall("[a-z]+", found)), said.format(number[:9])
+
+
+@pytest.mark.parametrize("first", "ABCD")
+@pytest.mark.parametrize("second", "ABCD")
+@pytest.mark.parametrize("joint", [" or ", " and ", ", ", " & ", ") or (", ". or ", ", or "])
+@pytest.mark.parametrize(
+    "frame", ["{}", "The answer is {}.", "It is either {}.", "Answer: {}", "Probably {}, I think."]
+)
+def test_two_letters_choose_none(first, second, joint, frame):
+    options = dict(zip("ABCD", ("left", "right", "up", "down"), strict=True))
+    said = frame.format(f"{'(' if joint[0] == ')' else ''}{first}{joint}{second}{')' if joint[0] == ')' else ''}")
+    assert letter(said, options) == (first if first == second else None)
+
+
+@pytest.mark.parametrize("verb", ["make", "makes", "gives", "equals", "leaves", "comes to", "adds up to"])
+@pytest.mark.parametrize(("one", "two", "result"), [(3, 2, 5), (12, 40, 52)])
+def test_what_a_sum_comes_to_is_stated(verb, one, two, result):
+    assert integer(f"There are {one}, and {two} more {verb} {result}.", None) == str(result)
+    assert integer(f"{one} and {two} {verb} {result} in all.", None) == str(result)

@@ -79,6 +79,9 @@ _FIRST = re.compile(
 _HEAD = re.compile(r"[*_\s(\[]{0,9}([A-Za-z])[.):\]](?:[\s*_]|$)")
 _GOES_ON = {"because", "since", "as", "is", "and", "or", "for", "which", "that"}
 _NOT_IT = re.compile(r"\s{0,9}(?:is|are|was|were)?\s{0,9}(?:not|wrong|incorrect|false)\b", re.IGNORECASE)
+_TWO = re.compile(  # A or B
+    rf"\s{{0,9}}(?:,?\s{{0,9}}(?:and|or)\b|[/&,])\s{{0,9}}(?:option\s{{1,9}})?{_OPEN}[A-Z]\b(?![’'])"
+)
 # words after which a single capital is an option; after any other word it is part of a name: sample A, vitamin C
 _BEFORE = (
     "option|options|choice|choices|answer|letter|alternative|is|be|are|was|it's|choose|chose|choosing|select|selected|pick"
@@ -87,7 +90,7 @@ _BEFORE = (
 )
 _STRAY = re.compile(
     rf"\((?P<round>[A-Za-z])\)(?![A-Za-z0-9°_^])"
-    rf"|(?:(?<=^)|(?<=[\n.!?:;,*\"“\[{{—–])|(?<=[.!?:;,*\"“—–\n] )|\b(?:{_BEFORE})[\s:*\"“(\[]{{1,4}})"
+    rf"|(?:(?<=^)|(?<=[\n.!?:;,*\"“\[{{—–])|(?<=[.!?:;,*&\"“—–\n] )|\b(?:{_BEFORE})[\s:*\"“(\[]{{1,4}})"
     r"(?P<bare>[A-Z])(?![A-Za-z0-9°_^/'’=+&%²³]|-\w|\.[A-Za-z]| [A-Z]\b(?!\.))",
     re.IGNORECASE,
 )
@@ -137,7 +140,7 @@ def _first(text: str, offered: Mapping[str, str | None]) -> str | None:
         return letter
     if re.match(r"[A-Za-z0-9°_^/'’=+&%²³-]|\.[A-Za-z]\b|\.\s[A-Z]\.|[ \t][A-Z]\b", after):
         return None  # part of a word, a unit, a formula or initials
-    if _NOT_IT.match(text, found.end("mark")):
+    if _NOT_IT.match(text, found.end("mark")) or _TWO.match(text, found.end("mark")):
         return None
     if found["mark"] or re.match(r"[ \t]*(?:\n|$)|,? (?:because|since)\b", after):
         return letter
@@ -170,7 +173,7 @@ def named(text: str, letters: Sequence[str]) -> list[str]:
     >>> named("(b), not A: a Dog, sample C", "ABCD")
     ['B', 'A']
     """
-    words = _ARTICLE.sub(lambda m: m[0] if m["word"].lower() in _GOES_ON else " ", text)
+    words = _ARTICLE.sub(lambda m: m[0] if m["word"].lower() in _GOES_ON else " ", text.strip())
     found = [(m["round"] or m["bare"]) for m in _STRAY.finditer(words) if m["round"] or m["bare"].isupper()]
     return [one.upper() for one in found if one.upper() in letters]
 
@@ -210,6 +213,7 @@ _STATES = re.compile(
     r"(?:=|\b(?:is|are|was|were|has|have|had|equals?|be|shows?|gives?|makes?|left|remains?|total))(?![\w'])",
     re.IGNORECASE,
 )
+_RESULT = re.compile(rf"\b(?:makes?|equals?|gives?|leaves?|comes? to|adds? up to)\s{{1,9}}({_ANY.pattern})")
 _FILLER = (
     r"[\s:*_\"“'`$(\[{≈~=]{0,12}(?:(?:about|approximately|exactly|equal to|only|therefore|text\{)[\s*$]{0,4}){0,2}"
 )
@@ -228,8 +232,8 @@ def _plain(text: str) -> str:
 def _stated(answer: str, fractions: bool) -> Decimal | None:
     """The number that is stated as the answer; None where there is none, or more than one and none of them is stated.
 
-    Announced, or in bold, or after the last "=", or leading the answer, or the only number; else the first after the
-    verb of the first sentence that has one.
+    Announced, or in bold, or after the last "=" or "makes", or leading the answer, or the only number; else the first
+    after the verb of the first sentence that has one.
     """
     for said in map(_plain, _announced(answer)):
         if first := re.match(rf"{_FILLER}({_ANY.pattern})", said):
@@ -241,6 +245,8 @@ def _stated(answer: str, fractions: bool) -> Decimal | None:
     if len(bold := set(re.findall(rf"\*\*\s?({_NUMBER.pattern})[^*\n]{{0,20}}\*\*", text))) == 1:
         return _value(bold.pop(), fractions)
     if results := re.findall(rf"=\s?({_ANY.pattern})", text):
+        return _value(results[-1][0], fractions)
+    if results := _RESULT.findall(text):
         return _value(results[-1][0], fractions)
     found = list(_ANY.finditer(text))
     values = [_value(one[0], fractions) for one in found]
