@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lostlib import forms
 from lostlib.interventions.base import Intervention
 from lostlib.models import keyed_random
-from lostlib.models.attention import Rows
+from lostlib.models.attention import Rows, by_rows
 
 
 def within(scores: Tensor, block: Tensor) -> Tensor:
     """Softmax over the block's keys only: rows sum to 1 over the block, 0 elsewhere (and where a row has no block)."""
-    return torch.softmax(scores.masked_fill(~block, -torch.inf), dim=-1).nan_to_num(0.0)
+    outside = torch.zeros_like(block, dtype=scores.dtype).masked_fill_(~block, -torch.inf)  # one for all heads
+    return torch.softmax(scores + outside, dim=-1).nan_to_num(0.0)
 
 
 class Sap(Intervention, forms.Sap):
@@ -37,76 +38,91 @@ class Sap(Intervention, forms.Sap):
             "prefill" if rows.decoding else "decode"
         ):
             return probs
+        return by_rows(self._changed, probs, scores, rows)
+
+    def _changed(self, probs: Tensor, scores: Tensor, rows: Rows) -> Tensor:
         block = self._block(rows)  # (B, 1, Q, K)
-        chosen = self._rows(rows, probs.shape[1]) & block.any(-1, keepdim=True)  # (B, heads, Q, 1)
-        return torch.where(chosen, self._replaced(probs, scores, block, rows), probs)
+        chosen = self._queries(rows)[:, None, :, None] & block.any(-1, keepdim=True)  # (B, 1, Q, 1)
+        if not chosen.any():
+            return probs
+        if self.heads is None:
+            heads = torch.arange(probs.shape[1], device=probs.device)
+            new, there = self._replaced(probs, scores, block, rows, heads)
+            return torch.where(chosen & there, new, probs)
+        heads = torch.tensor(self.heads, device=probs.device)
+        new, there = self._replaced(probs[:, heads], scores[:, heads], block, rows, heads)
+        return probs.index_copy(1, heads, torch.where(chosen & there, new, probs[:, heads]))
 
     def _block(self, rows: Rows) -> Tensor:
         keys = {"visual": rows.visual, "text": ~rows.visual, "all": torch.ones_like(rows.visual)}[self.keys]
         return keys[:, None, None, :] & rows.visible
 
-    def _rows(self, rows: Rows, heads: int) -> Tensor:
+    def _queries(self, rows: Rows) -> Tensor:
+        """(B, Q) bool."""
         position = rows.query_positions
-        wanted = {
+        return {
             "all": torch.ones_like(rows.query_visual),
             "visual": rows.query_visual,
             "text": ~rows.query_visual & (position > rows.first_visual[:, None]),
             "last": position >= rows.prompt[:, None] - 1,
         }[self.queries]
-        head = torch.arange(heads, device=position.device)
-        named = (
-            torch.ones_like(head, dtype=torch.bool)
-            if self.heads is None
-            else torch.isin(head, torch.tensor(self.heads, device=head.device))
-        )
-        return wanted[:, None, :, None] & named[None, :, None, None]
 
-    def _replaced(self, probs: Tensor, scores: Tensor, block: Tensor, rows: Rows) -> Tensor:
+    def _replaced(
+        self, probs: Tensor, scores: Tensor, block: Tensor, rows: Rows, heads: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """New weights, and where they are to stand (bool; both broadcast to the old ones)."""
         outside = rows.visible & ~block
         if self.weights == "zero":
-            return torch.where(outside.any(-1, keepdim=True), within(scores, outside), probs)
+            return within(scores, outside), outside.any(-1, keepdim=True)
+        everywhere = torch.ones_like(block[..., :1])
         if self.weights == "gaussian_logits":
-            return within(torch.where(block, self._like_learned(scores, block, rows), scores), rows.visible)
-        spread = self._spread(probs, block, rows)  # sums to 1 over the block
+            drawn = self._like_learned(scores, block, self._noise(rows, block, heads))
+            return within(torch.where(block, drawn, scores), rows.visible), everywhere
+        spread = self._spread(probs, block, rows, heads)  # sums to 1 over the block
         if self.mass == "keep":
-            return torch.where(block, spread * (probs * block).sum(-1, keepdim=True), probs)
+            return spread * (probs * block).sum(-1, keepdim=True), block
         mass = self._mass(block, rows)
-        return torch.where(outside.any(-1, keepdim=True), mass * spread + (1 - mass) * within(scores, outside), spread)
+        mixed = mass * spread + (1 - mass) * within(scores, outside)
+        return torch.where(outside.any(-1, keepdim=True), mixed, spread), everywhere
 
     def _mass(self, block: Tensor, rows: Rows) -> Tensor | float:
         if self.mass == "share":
             return block.sum(-1, keepdim=True) / rows.visible.sum(-1, keepdim=True).clamp_min(1)
         return float(self.mass)
 
-    def _spread(self, probs: Tensor, block: Tensor, rows: Rows) -> Tensor:
+    def _spread(self, probs: Tensor, block: Tensor, rows: Rows, heads: Tensor) -> Tensor:
+        """(B, heads or 1, Q, K): what is the same for all heads is computed once."""
         if self.weights == "uniform":
-            return within(torch.zeros_like(probs), block)
-        noise = keyed_random.normal(self._hashes(rows, probs.shape[1]))  # (B or 1, heads or 1, Q, K)
+            return within(torch.zeros_like(block, dtype=probs.dtype), block)
+        noise = self._noise(rows, block, heads)
         if self.weights == "gaussian_abs":
             absolute = noise.abs() * block
             return absolute / absolute.sum(-1, keepdim=True).clamp_min(1e-30)
         if self.weights == "permuted":
             shuffled = _shuffle(probs, block, noise)
             return shuffled / shuffled.sum(-1, keepdim=True).clamp_min(1e-30)
-        return within(noise.expand_as(probs), block)
+        return within(noise, block)
 
-    def _like_learned(self, scores: Tensor, block: Tensor, rows: Rows) -> Tensor:
+    def _like_learned(self, scores: Tensor, block: Tensor, noise: Tensor) -> Tensor:
         count = block.sum(-1, keepdim=True).clamp_min(1)
         inside = scores.masked_fill(~block, 0.0)
         mean = inside.sum(-1, keepdim=True) / count
         std = (((inside - mean) * block).square().sum(-1, keepdim=True) / count).sqrt()
-        return mean + std * keyed_random.normal(self._hashes(rows, scores.shape[1]))
+        return mean + std * noise
 
-    def _hashes(self, rows: Rows, heads: int) -> Tensor:
-        """(B, heads, Q, K) hashes of (seed, item, layer, head, query, key); `static` drops item, layer and head."""
-        device = rows.visual.device
-        queries, keys = rows.query_positions[:, None, :, None], rows.key_positions[:, None, None, :]
-        if self.weights == "static":
-            return keyed_random.chain(rows.seed, queries, keys, device=device)
-        head = torch.arange(heads, device=device)[None, :, None, None]
-        return keyed_random.chain(
-            rows.seed, rows.items[:, None, None, None], rows.layer, head, queries, keys, device=device
-        )
+    def _noise(self, rows: Rows, block: Tensor, heads: Tensor) -> Tensor:
+        """(B, heads, Q, K) standard normal, drawn from the first to the last key of the block and 0 elsewhere.
+
+        Keyed by (seed, item, layer, head, query, key); `static` drops item, layer and head (and the axis of heads).
+        """
+        columns = block.flatten(0, 2).any(0).nonzero()
+        drawn = slice(int(columns[0]), int(columns[-1]) + 1)
+        queries, keys = rows.query_positions[:, None, :, None], rows.key_positions[:, None, None, drawn]
+        source: tuple[int | Tensor, ...] = (rows.seed,)
+        if self.weights != "static":
+            source = (*source, rows.items[:, None, None, None], rows.layer, heads[None, :, None, None])
+        noise = keyed_random.normal(keyed_random.chain(*source, queries, keys, device=block.device))
+        return nn.functional.pad(noise, (drawn.start, block.shape[-1] - drawn.stop))
 
 
 def _shuffle(probs: Tensor, block: Tensor, noise: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from lostlib import forms, sinks
 from lostlib.interventions.base import Intervention
 from lostlib.interventions.sap import within
 from lostlib.models import keyed_random
-from lostlib.models.attention import Rows, Run
+from lostlib.models.attention import Rows, Run, by_rows
 
 
 class OnSinks(Intervention, forms.OnSinks):
@@ -83,14 +83,21 @@ class Knockout(OnSinks, forms.Knockout):
         if rows.layer not in (self.layers or ()):
             return probs
         cut = self.cut(rows)[:, None, None, :]
-        changed = _text_queries(rows)[:, None, :, None] & (cut & rows.visible).any(-1, keepdim=True)  # (B, 1, Q, 1)
-        left = probs.masked_fill(cut, 0.0)
-        if self.flavour == "renormalise":
+
+        def changed(probs: Tensor, scores: Tensor, rows: Rows) -> Tensor:
+            here = _text_queries(rows)[:, None, :, None] & (cut & rows.visible).any(-1, keepdim=True)  # (B, 1, Q, 1)
             others = rows.visible & ~cut
-            changed = changed & others.any(-1, keepdim=True)
-            total = left.sum(-1, keepdim=True)  # 0 where float32 left nothing beside the cut keys
-            left = torch.where(total > 0, left / total, within(scores, others))
-        return torch.where(changed, left, probs)
+            if self.flavour == "renormalise":
+                here = here & others.any(-1, keepdim=True)
+            if not here.any():
+                return probs
+            left = probs.masked_fill(cut, 0.0)
+            if self.flavour == "renormalise":
+                total = left.sum(-1, keepdim=True)  # 0 where float32 left nothing beside the cut keys
+                left = torch.where(total > 0, left / total, within(scores, others))
+            return torch.where(here, left, probs)
+
+        return by_rows(changed, probs, scores, rows)
 
     def cut(self, rows: Rows) -> Tensor:
         """(B, K) bool: the keys that are cut in this layer."""
@@ -123,16 +130,22 @@ class Var(OnSinks, forms.Var):
         """(B, heads, Q, K) weights -> weights, float32."""
         if rows.layer not in (self.layers or ()):
             return probs
-        new, _ = sinks.redistribute(
-            probs,
-            self.finder.found(rows),
-            rows.visual,
-            _text_queries(rows),
-            p=self.p,
-            rho=self.rho,
-            min_mass=self.min_mass,
-            target=self.target,
-            preset=self.preset,
-            require_visual_sink=self.require == "visual",
-        )
-        return new
+        found = self.finder.found(rows)
+
+        def moved(probs: Tensor, scores: Tensor, rows: Rows) -> Tensor:
+            if not (queries := _text_queries(rows)).any():
+                return probs
+            return sinks.redistribute(
+                probs,
+                found,
+                rows.visual,
+                queries,
+                p=self.p,
+                rho=self.rho,
+                min_mass=self.min_mass,
+                target=self.target,
+                preset=self.preset,
+                require_visual_sink=self.require == "visual",
+            )[0]
+
+        return by_rows(moved, probs, scores, rows)

@@ -45,8 +45,37 @@ class Rows:
     decoding: bool  # one token on top of a cache
     memory: dict = field(default_factory=dict, repr=False)  # the run's, see there
 
+    def some(self, queries: slice) -> Rows:
+        """The same for some of the queries."""
+        return replace(
+            self,
+            visible=self.visible[:, :, queries],
+            query_positions=self.query_positions[:, queries],
+            query_visual=self.query_visual[:, queries],
+        )
 
-Edit = Callable[[Tensor, Tensor, Rows], Tensor]
+
+Edit = Callable[[Tensor, Tensor, Rows], Tensor]  # weights in float32, scores in the model's dtype -> weights
+BLOCKS = {"cpu": 1 << 19, "cuda": 1 << 23}  # weights changed at a time: few enough for a core's cache, enough for a GPU
+
+
+def by_rows(change: Edit, probs: Tensor, scores: Tensor, rows: Rows) -> Tensor:
+    """The weights after a change that looks at each row for itself, made to a few queries' rows at a time.
+
+    What the change needs beside the weights is then small however many keys there are. `probs` is overwritten, unless
+    it is small anyway or gradients flow through it. A change that returns the very weights it was given leaves them.
+    """
+    queries, entries = probs.shape[2], BLOCKS.get(probs.device.type, BLOCKS["cuda"])
+    step = max(1, entries * queries // probs.numel())
+    if step >= queries or probs.requires_grad:
+        return change(probs, scores.float(), rows)
+    for start in range(0, queries, step):
+        part = slice(start, start + step)
+        before = probs[:, :, part]
+        after = change(before, scores[:, :, part].float(), rows.some(part))
+        if after is not before:
+            before.copy_(after)
+    return probs
 
 
 @dataclass
@@ -140,7 +169,7 @@ class Run:
         )
 
     def edit(self, layer: int, probs: Tensor, scores: Tensor, mask: Tensor | None) -> Tensor:
-        """The weights after all edits: (B, heads, Q, K) float32, rows sum to 1."""
+        """The weights after all edits: (B, heads, Q, K) float32, rows sum to 1; `probs` may be overwritten."""
         visible = torch.ones_like(probs[:, :1], dtype=torch.bool) if mask is None else mask >= 0
         rows = self.on(probs.device).rows(layer, visible)
         for edit in self.edits:
@@ -170,7 +199,7 @@ def lost_attention(
     probs = torch.softmax(scores, dim=-1, dtype=torch.float32)
     run = _RUNS.get(module)
     if run is not None and run.edits:
-        probs = run.edit(module.layer_idx, probs, scores.float(), attention_mask)
+        probs = run.edit(module.layer_idx, probs, scores, attention_mask)
     probs = nn.functional.dropout(probs.to(query.dtype), p=dropout, training=module.training)
     return torch.matmul(probs, value).transpose(1, 2).contiguous(), probs
 

@@ -6,11 +6,17 @@ Against each other: batch and singles, prefill with decode and one full forward,
 
 from __future__ import annotations
 
+import re
+import runpy
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import lostlib
+from lostlib import paths
 from lostlib.interventions import Intervention, Sap
+from lostlib.models import attention
 from lostlib.models.attention import Rows, Run, running
 
 SAPS = [
@@ -278,6 +284,71 @@ def test_raw_calls_are_keyed_by_batch_index_and_say_so_once(tiny, items) -> None
     assert torch.equal(first, second)
 
 
+# ---- a few rows at a time -------------------------------------------------------------------------------------------
+
+EDITED = [*SAPS, *LAST, *REDIRECTED]
+
+
+@pytest.mark.parametrize("text", EDITED)
+def test_how_many_rows_are_changed_at_a_time_changes_no_bit(tiny, items, text: str, monkeypatch) -> None:
+    batch = tiny.encode(items)
+    whole = logits(tiny, batch, text)
+    one, most = batch.visual.numel() * tiny.n_heads, batch.visual.numel() * tiny.n_heads * batch.visual.shape[1]
+    for entries in (1, 7 * one, most // 2):  # one row of the batch, some, all but the rest
+        monkeypatch.setitem(attention.BLOCKS, "cpu", entries)
+        assert torch.equal(logits(tiny, batch, text), whole)
+
+
+def test_gradients_flow_through_changed_weights(tiny, items, monkeypatch) -> None:
+    batch, gradients = tiny.encode(items[:2]), []
+    weight = tiny.attention_modules[0].q_proj.weight
+    for entries in (attention.BLOCKS["cpu"], 1000):
+        monkeypatch.setitem(attention.BLOCKS, "cpu", entries)
+        with lostlib.intervene(tiny, "sap & knockout:keys=all_visual,layers=1"), tiny.serving(batch.item_ids):
+            chosen = tiny.hf(**batch.tensors, use_cache=False).logits[:, -1].log_softmax(-1)[:, 0].sum()
+        gradients += torch.autograd.grad(chosen, weight)
+    assert gradients[0].norm() > 0
+    assert torch.equal(*gradients)
+
+
+class Largest(TorchDispatchMode):
+    """Bytes of the largest tensor that an operation gives back."""
+
+    size = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple) else (out,):
+            if isinstance(tensor, torch.Tensor):
+                self.size = max(self.size, tensor.numel() * tensor.element_size())
+        return out
+
+
+@pytest.mark.parametrize("text", [t for t in EDITED if "decode" not in t])
+def test_what_a_change_needs_beside_the_weights_is_small(tiny, items, text: str, monkeypatch) -> None:
+    """At most what 64-bit hashes and indices of one block take; all at once they would take twice the weights."""
+    intervention = Intervention.parse(text).prepared(tiny)
+    run = Run(tiny, edits=[])
+    held: list[tuple] = []
+
+    def hold(probs, scores, rows):
+        held.append((probs, scores, rows))
+        return probs
+
+    run.edits = [hold]
+    with running(run):
+        handles = intervention.attach(run)
+        tiny.forward(tiny.encode(items))
+    for handle in handles:
+        handle.remove()
+    entries = held[0][0].numel() // 8
+    monkeypatch.setitem(attention.BLOCKS, "cpu", entries)
+    with torch.inference_mode(), Largest() as largest:
+        for layer in held:
+            intervention.edits[0](*layer)
+    assert 0 < largest.size <= 8 * entries
+
+
 # ---- the weights themselves -----------------------------------------------------------------------------------------
 
 
@@ -445,3 +516,18 @@ def test_copies_of_visual_tokens_are_read_alike_whatever_the_weights(tiny, items
     moved = (first_reading(shuffled) - first_reading("none")).abs().max()
     still = (first_reading(f"pool & {shuffled}") - first_reading("pool")).abs().max()
     assert still < 1e-5 < 1e-3 < moved
+
+
+@pytest.mark.parametrize("setting", ["attention", "qwen"])
+def test_the_benchmark_prints_memory_and_time_as_ratios(setting: str, monkeypatch, capsys) -> None:
+    argv = ["--settings", setting, "--sizes", "4", "4", "16", "--repeats", "1", "--interventions", "sap:keys=visual"]
+    monkeypatch.setattr("sys.argv", ["probing.py", *argv])
+    runpy.run_path(str(paths.ROOT / "bench" / "probing.py"), run_name="__main__")
+    plain, changed = capsys.readouterr().out.splitlines()
+    (gb, _, s, _), (more_gb, memory, more_s, seconds) = (
+        [float(number) for number in re.findall(r"([\d.e-]+) (?:GB|s|x)\b", line)] for line in (plain, changed)
+    )
+    assert more_s != s
+    assert min(gb, s, more_gb, more_s) > 0
+    assert memory == pytest.approx(more_gb / gb, abs=0.01)
+    assert seconds == pytest.approx(more_s / s, rel=0.02)

@@ -32,6 +32,17 @@ def test_normal_is_normal_and_neighbours_are_independent() -> None:
         assert abs(np.corrcoef(shifted[0].flatten(), shifted[1].flatten())[0, 1]) < 0.015
 
 
+def test_normal_is_box_and_muller_of_the_two_halves() -> None:
+    state = keyed_random.chain(3, torch.arange(5000).reshape(50, 100))
+    unsigned = state.numpy().view(np.uint64)
+    high, low = ((half.astype(np.float64) + 0.5) / 2**32 for half in (unsigned >> np.uint64(32), unsigned % 2**32))
+    wanted = np.sqrt(-2 * np.log(high)) * np.cos(2 * np.pi * low)
+    drawn = keyed_random.normal(state)
+    assert np.abs(drawn.numpy() - wanted).max() < 1e-4
+    assert torch.equal(keyed_random.normal(state.T), drawn.T)
+    assert keyed_random.normal(state[3, 4]) == drawn[3, 4]
+
+
 def test_order_of_arguments_matters_and_broadcasting_does_not() -> None:
     assert keyed_random.chain(1, 2) != keyed_random.chain(2, 1)
     table = keyed_random.chain(5, torch.arange(4)[:, None], torch.arange(6)[None, :])
