@@ -141,7 +141,7 @@ def test_the_score_is_told(tiny_folder, tmp_path) -> None:
     raw, benchmark = tables.read(path).frame["raw"].tolist(), lostlib.load_benchmark("mini-pope", n=12)
     score = benchmark.score(benchmark.items, raw)
     assert f"accuracy     {score['accuracy']}" in done.output
-    assert f"12 items, {score['n_unparsed']} answers not parsed, 0 not asked" in done.output
+    assert f"12 items, {score['n_unparsed']} answers not parsed\n" in done.output
     assert [folder.name for folder in tmp_path.iterdir()] == ["out"], "finished parts are cleared away"
 
 
@@ -190,11 +190,12 @@ def test_check_compares_numbers() -> None:
 
 def test_check_compares_what_is_made_of_an_answer() -> None:
     frame = pd.DataFrame({"item": ["a", "b"], "raw": ["yes", "no"], "parsed": ["yes", None], "correct": [True, False]})
+    frame["logprob"] = -0.1
     assert recheck.compare(frame, frame).agrees
-    for change in ({"correct": [True, True]}, {"parsed": ["yes", "no"]}):
-        found = recheck.compare(frame, frame.assign(**change))
+    for name, changed in {"correct": [True, True], "parsed": ["yes", "no"], "logprob": [-0.1, -0.2]}.items():
+        found = recheck.compare(frame, frame.assign(**{name: changed}))
         assert not found.agrees
-        assert "1 equal answers differs, for example of 'no'" in found.text
+        assert f"{name} differs in 1 of 2 rows" in found.text
 
 
 @pytest.mark.parametrize(
