@@ -127,7 +127,6 @@ class Sap(Intervention, forms.Sap):
 
 def _shuffle(probs: Tensor, block: Tensor, noise: Tensor) -> Tensor:
     """Each row's weights on the block, dealt out to the block's keys in the order of the noise; 0 elsewhere."""
-    block = block.expand_as(probs)
     source = noise.expand_as(probs).masked_fill(~block, torch.inf).argsort(dim=-1)  # block keys first, in random order
-    target = (~block).to(torch.uint8).argsort(dim=-1, stable=True)  # block keys first, in their own order
-    return torch.zeros_like(probs).scatter(-1, target, (probs * block).gather(-1, source)) * block
+    target = (~block).to(torch.uint8).argsort(dim=-1, stable=True)  # block keys first, in their own order: of all heads
+    return torch.zeros_like(probs).scatter(-1, target.expand_as(probs), (probs * block).gather(-1, source)) * block
