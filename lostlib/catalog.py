@@ -113,7 +113,9 @@ def _plain(name: str, value: Any) -> Any:
         if name == "controls":
             return [str(Form.parse(one)) for one in value]
         if name == "dims" and value is not None:
-            return format_numbers(parse_numbers(str(value)))
+            return None if (numbers := parse_numbers(str(value))) is None else format_numbers(numbers)
+        if name == "rank" and isinstance(value, str) and value.startswith("energy="):
+            return f"energy={float(value.removeprefix('energy=')):g}"
         if name == "tau" and isinstance(value, str) and (share := energy_share(value)) is not None:
             return f"{100 * share:g}%"
         if name in ("tau", "min_mass", "p", "rho") and isinstance(value, int) and not isinstance(value, bool):

@@ -238,7 +238,8 @@ class ModelChoice:
     @property
     def folder(self) -> Path | None:
         """Where a shipped, fetched or local model is; None for a hub id."""
-        for folder in (paths.MODELS / self.name, paths.fetched() / self.name, Path(self.name)):
+        own = [] if self.name.startswith((".", "/")) else [paths.MODELS / self.name, paths.fetched() / self.name]
+        for folder in (*own, Path(self.name)):
             if _is_folder(folder):
                 return folder
         return None

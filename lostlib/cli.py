@@ -186,7 +186,7 @@ def run(
 
         from lostlib.experiments import measure
 
-        work = out.with_name(f"{out.name}.unfinished")
+        work = out.resolve().with_name(f"{out.resolve().name}.unfinished")
         if share:
             key, size = measure.measure_share(experiment, _share(share), work=work, **asked)
             typer.echo(f"{out / key.path}: share {share}, {size} items, waits for the others")
@@ -306,8 +306,8 @@ def check(
     for path in chosen:
         try:
             verdict = check_table(path, None if all_ else sample)
-        except (ValueError, RuntimeError) as error:  # the others are checked all the same
-            verdict = Verdict(False, str(error))
+        except Exception as error:  # whatever is wrong with this one, the others are checked all the same
+            verdict = Verdict(False, f"{type(error).__name__}: {error}")
         failed += not verdict.agrees
         typer.echo(f"{'same' if verdict.agrees else 'DIFFERS':<8}{path.relative_to(folder)}: {verdict.text}")
     if failed:

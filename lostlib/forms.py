@@ -102,6 +102,8 @@ gaussian_logits, zero; did you mean 'gaussian'?
         """
         if isinstance(text, Form):
             return text
+        if not isinstance(text, str):
+            raise ValueError(f"an intervention is a text such as 'noise_delta', got {text!r}")
         parts = [_parse_one(cls.kinds, part.strip()) for part in text.split("&")]
         joined: Any = cls.kinds[Together.name]
         return parts[0] if len(parts) == 1 else joined(tuple(parts))
@@ -148,7 +150,7 @@ def energy_share(tau: float | str) -> float | None:
         if not 0 < share <= 1:
             raise ValueError(f"tau={tau!r} is neither a number nor a share of a token's energy such as 10%")
         return share
-    if not 0 < tau < math.inf:
+    if isinstance(tau, bool) or not 0 < tau < math.inf:
         raise ValueError(f"tau={tau!r} must be a positive number")
     return None
 

@@ -26,8 +26,8 @@ from lostlib.spectra import (
     numerical_rank,
     outside,
     parse_rank,
-    unknown,
 )
+from lostlib.text import check
 
 __all__ = [
     "RID",
@@ -218,8 +218,7 @@ def _unit_rows(x: Float64[Tensor, "*batch tokens hidden"], name: str) -> Float64
 
 
 def _per_nat(unit: str, tokens: int) -> float:
-    if unit not in UNITS:
-        raise unknown("unit", unit, UNITS)
+    check("unit", unit, UNITS)
     if unit == "normalized":
         return 1 / math.log(tokens) if tokens > 1 else 0.0
     return 1 / math.log(2) if unit == "bits" else 1.0

@@ -15,7 +15,6 @@
    last of them fixes their span to 1e-8, singular vectors otherwise.
 """
 
-import difflib
 import math
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,8 @@ import torch
 from jaxtyping import Float64, Int64
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
+
+from lostlib.text import check
 
 # Arguments carry no shape or dtype on purpose: a runtime type checker would answer before our own, clearer, errors.
 Array = Tensor | np.ndarray
@@ -388,11 +389,8 @@ def parse_rank(rule: RankRule) -> tuple[str, float]:
         if not 0 < share <= 1:
             raise ValueError(f"rank {rule!r}: expected energy=η with 0 < η <= 1, such as 'energy=0.99'")
         return "energy", share
-    if rule in RANK_EPS:
-        return "numerical", RANK_EPS[rule]
-    if rule == "erank":
-        return "erank", 0.0
-    raise unknown("rank rule", rule, RANK_RULES)
+    check("rank rule", rule, RANK_RULES)
+    return ("erank", 0.0) if rule == "erank" else ("numerical", RANK_EPS[rule])
 
 
 def _number(text: str) -> float:
@@ -400,13 +398,6 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
-
-
-def unknown(what: str, given: object, valid: tuple[str, ...]) -> ValueError:
-    """The error for a name that does not exist; it tells the nearest and all that do."""
-    near = difflib.get_close_matches(str(given), valid, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return ValueError(f"unknown {what} {given!r}{hint} Expected one of: {', '.join(valid)}")
 
 
 def as_float64(X: Array, name: str, dims: int = 2, check: bool = True, copy: bool = True) -> Tensor:

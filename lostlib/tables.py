@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lostlib import paths
-from lostlib.benchmarks import Choice
+from lostlib.benchmarks import Choice, load_benchmark
 from lostlib.catalog import canonical
 from lostlib.checkpoints import ModelChoice
 from lostlib.text import check_count
@@ -63,10 +63,8 @@ class Key:
     def path(self) -> Path:
         """Where the table is kept, below a results folder."""
         extra = "".join(f".{k}={v}" for k, v in sorted(self.parameters.items()))
-        file = re.sub(r"[^A-Za-z0-9=+.-]+", "_", f"{self.intervention}{extra}") + f".s{self.seed}.parquet"
-        benchmark = re.sub(r"[^A-Za-z0-9=+.-]+", "_", self.benchmark)
-        model = re.sub(r"[^A-Za-z0-9=+.@-]+", "_", self.model.replace("/", "--"))
-        return Path(self.experiment) / model / benchmark / file
+        file = f"{_as_name(f'{self.intervention}{extra}')}.s{self.seed}.parquet"
+        return Path(self.experiment) / _as_name(self.model.replace("/", "--"), "@") / _as_name(self.benchmark) / file
 
     @property
     def command(self) -> str:
@@ -79,8 +77,20 @@ class Key:
         return shlex.join(words)
 
     def covers(self, wanted: Key) -> bool:
-        """Does a table with this key hold the wanted one: the same in everything, and at least as many items?"""
-        return replace(self, n=wanted.n) == wanted and self.n >= wanted.n
+        """Does a table with this key hold the wanted one: the same in everything, and at least as many items?
+
+        Whoever never fetched a hub model takes any commit of it.
+        """
+        weights = self.weights if wanted.weights == "unknown" else wanted.weights
+        return self == replace(wanted, weights=weights, n=self.n) and self.n >= wanted.n
+
+
+def _as_name(text: str, more: str = "") -> str:
+    """As part of a path; one that would be too long, or holds a system line, ends in a hash, so that no two are one."""
+    name = re.sub(rf"[^A-Za-z0-9=+.{more}-]+", "_", text)
+    if len(name) <= 180 and not ("system=" in text and " " in text):
+        return name
+    return f"{name[:160]}.{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _as_text(value: Any) -> str:
@@ -174,6 +184,8 @@ def read(path: Path) -> Table:
         held = pq.read_table(path, page_checksum_verification=True)
         key, about = _meta(held.schema.metadata)
         frame = _floats(held.replace_schema_metadata(None).to_pandas(), "float64")
+        if "item" not in frame:
+            raise KeyError("it has no column of items")
     return Table(frame, key, about, "shipped")
 
 
@@ -207,11 +219,14 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def first_items(table: Table, n: int) -> Table:
-    """The table of its first n items (rows keep the items' order)."""
-    items = table.frame["item"].drop_duplicates().head(n)
-    return replace(
-        table, frame=table.frame[table.frame["item"].isin(items)].reset_index(drop=True), key=replace(table.key, n=n)
-    )
+    """The table of the benchmark's first n items (rows keep the items' order)."""
+    items = table.frame["item"].drop_duplicates().tolist()
+    if len(items) == table.key.n:
+        items = items[:n]
+    else:  # some have no rows, as sums have no patch to tell them
+        items = [item.uid for item in load_benchmark(table.key.benchmark, n=n).items]
+    kept = table.frame[table.frame["item"].isin(items)].reset_index(drop=True)
+    return replace(table, frame=kept, key=replace(table.key, n=n))
 
 
 def shipped_tables(folder: Path | None = None) -> Iterator[Path]:
@@ -220,10 +235,7 @@ def shipped_tables(folder: Path | None = None) -> Iterator[Path]:
 
 
 def is_held(wanted: Key, folder: Path) -> bool:
-    """Is there a whole table in this folder that serves, with all of its items.
-
-    Whoever never fetched a hub model takes any commit of it. A damaged file is named, and counts as none.
-    """
+    """Is there a whole table in this folder that serves, with all its items? A damaged file is named, and is none."""
     return held(wanted, folder) is not None
 
 
@@ -237,5 +249,4 @@ def held(wanted: Key, folder: Path) -> Table | None:
     except Damaged as error:
         print(f"{error}: it is measured again", file=sys.stderr)
         return None
-    asked = replace(wanted, weights=found.key.weights) if wanted.weights == "unknown" else wanted
-    return found if found.key.covers(asked) and not found.left_out else None
+    return found if found.key.covers(wanted) and not found.left_out else None

@@ -177,7 +177,7 @@ def some(benchmark: Benchmark, places: Iterable[int]) -> Benchmark:
 
 def unfinished(work: Path, key: Key) -> Path:
     """Where the finished parts of a table wait for the rest."""
-    return work / key.weights / key.path.with_suffix("")
+    return work / f"{key.weights}.v{key.version}" / key.path.with_suffix("")
 
 
 def clear(work: Path, key: Key) -> None:

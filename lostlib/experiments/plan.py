@@ -42,6 +42,8 @@ def trial(experiment: str, **asked: Any) -> Cost:
         raise ValueError(f"{experiment} spends its time on scenes of its own, whatever the items are: there is no plan")
     key, benchmark, how = measure.checked(experiment, **asked)
     order = [i for batch in rows.plan(benchmark.items, 1).batches for i in batch]  # longest first
+    if not order:
+        raise ValueError(f"none of {len(benchmark.items)} items of {benchmark.name} can be read")
     batch = how.get("batch_size") or inspect.signature(measure.LOOPS[experiment]).parameters["batch_size"].default
     device = asked.get("device", "cpu")
 
@@ -53,4 +55,4 @@ def trial(experiment: str, **asked: Any) -> Cost:
     began = time.perf_counter()
     one(len(order) // 2)
     seconds = time.perf_counter() - began
-    return Cost(key.n, seconds, batch, before + (most - before) * min(batch, key.n), kind)
+    return Cost(len(order), seconds, batch, before + (most - before) * min(batch, len(order)), kind)

@@ -106,6 +106,8 @@ def gather(
     """
     items = several(items)
     planned = plan(items, batch_size)
+    if work:
+        paths.check_writable(work)
     loop = _Loop(measured)
     loop.failures |= planned.unreadable
     folder = work and work / _digest(items, planned, about)
@@ -123,8 +125,8 @@ def gather(
                 bar.update(len(batch))
             if parts:
                 frames.append(pd.concat(parts, ignore_index=True))
-            if file and frames and any(fresh):
-                _finish(file, frames[-1])
+                if file and any(fresh):
+                    _finish(file, frames[-1])
     if not frames and (share == slice(None)):
         raise RuntimeError(_nothing(loop.failures | {item.uid: item.fault for item in items if item.fault}))
     rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"item": []})
@@ -212,10 +214,11 @@ def _finished(file: Path) -> pd.DataFrame | None:
 
 
 def _finish(file: Path, rows: pd.DataFrame) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with paths.replacing(file) as partial:
             rows.to_parquet(partial, index=False, compression="zstd")
-    except OSError:
+    except FileNotFoundError:
         if file.parent.is_dir():
             raise
         # another process has just cleared the folder away, which is no loss: these rows are in memory

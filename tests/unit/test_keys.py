@@ -118,3 +118,21 @@ def test_a_key_needs_no_torch():
         "Key.of('sinks', 'mini-llava-1.5', 'mini-pope', 4, parameters={'tau': '10%'}); print('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("experiment", "one", "other"),
+    [
+        ("sinks", {"dims": "all"}, {}),
+        ("sinks", {"dims": "3+1"}, {"dims": "1+3"}),
+        ("residual", {"rank": "energy=0.990"}, {"rank": "energy=0.99"}),
+    ],
+)
+def test_one_value_has_one_way_to_be_written(experiment, one, other):
+    assert catalog.canonical(experiment, parameters=one) == catalog.canonical(experiment, parameters=other)
+
+
+@pytest.mark.parametrize("controls", [[1], [None], [True], 3])
+def test_controls_that_are_no_texts_are_refused(controls):
+    with pytest.raises((ValueError, TypeError)):
+        measure.check_parameters("residual", catalog.canonical("residual", parameters={"controls": controls})[2])
