@@ -22,7 +22,7 @@ book: $(READY)  ## run the chapters that changed, then build _build/html/index.h
 	@echo "the book is at _build/html/index.html"
 
 test: book      ## build the book, then run all tests; ARGS="-m 'not slow'": only the quick ones
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 tables: $(READY) ## measure what the chapters ask for and data/results lacks, and keep it there
 	LOST_RECORD=1 $(DAG) chapters --forceall $(OPTIONS)
