@@ -164,14 +164,20 @@ def _visual_tokens(model: LostModel, items: Sequence[Item]) -> Tensor:
     return torch.cat([tokens.mean(1, keepdim=True), tokens], dim=1).cpu()
 
 
-def _fitted(
-    model: LostModel, facts: Iterable[str], scenes: int, batch_size: int
-) -> Callable[[Tensor], dict[str, np.ndarray]]:
-    """Tokens (items, tokens + 1, H) -> fact -> what probes read from them, (items, tokens + 1)."""
+Reader = Callable[[Tensor], dict[str, np.ndarray]]  # tokens (items, tokens + 1, H) -> fact -> (items, tokens + 1)
+
+
+def _fitted(model: LostModel, facts: Iterable[str], scenes: int, batch_size: int) -> Reader:
+    """Probes fitted to so many scenes of the training world."""
     drawn = [sample_scene("train", generator("train", STREAM, i), least=2) for i in range(scenes)]
     starts = tqdm(range(0, scenes, batch_size), desc=f"scenes for the probes of {model.name}", disable=None)
-    posed, values = _posed(drawn), facts_of(drawn)
+    posed = _posed(drawn)
     told = torch.cat([_visual_tokens(model, posed[start : start + batch_size]) for start in starts])
+    return _fit(told, facts_of(drawn), facts)
+
+
+def _fit(told: Tensor, values: Callable[[str], np.ndarray], facts: Iterable[str]) -> Reader:
+    """Probes fitted to tokens that were `told` and to the facts' `values`."""
     mean, scale = told.mean(0), told.std(0) + 1e-6
 
     def scaled(tokens: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def test_a_probe_reads_what_a_token_carries_and_nothing_else() -> None:
     direction = torch.from_numpy(rng.standard_normal(20)).float()
     for token, fact in enumerate(facts):  # the third token knows nothing
         told[:, token] += 5 * torch.from_numpy(facts[fact]).float()[:, None] * direction
-    read = probes._read(told[:400], lambda fact: facts[fact][:400], facts, told[400:])
+    read = probes._fit(told[:400], lambda fact: facts[fact][:400], facts)(told[400:])
     for token, (fact, values) in enumerate(facts.items()):
         correlation = [np.corrcoef(read[fact][:, k], values[400:])[0, 1] for k in range(3)]
         assert correlation[token] > 0.95

@@ -154,11 +154,11 @@ def test_benchmarks_that_can_tell_decide_together():
 
 def test_sums_and_text():
     ask = claims.text_is_needed
-    assert ask(answers(0.9), answers(0.2), [answers(0.8)], "m").status == HOLDS
-    assert ask(answers(0.9), answers(0.8), [answers(0.2)], "m").status == OPPOSITE
-    assert ask(answers(0.9), answers(0.9), [answers(0.9)], "m").status == NOT
-    assert ask(answers(0.0), answers(0.0), [answers(0.0)], "m").status == UNMEASURABLE
-    assert ask(answers(0.9, group="count"), *(answers(0.9), [answers(0.9)]), "m").status == UNMEASURABLE
+    assert ask(answers(0.9), answers(0.2), [answers(0.8)], "mini-mathvista").status == HOLDS
+    assert ask(answers(0.9), answers(0.8), [answers(0.2)], "mini-mathvista").status == OPPOSITE
+    assert ask(answers(0.9), answers(0.9), [answers(0.9)], "mini-mathvista").status == NOT
+    assert ask(answers(0.0), answers(0.0), [answers(0.0)], "mini-mathvista").status == UNMEASURABLE
+    assert ask(answers(0.9, group="count"), *(answers(0.9), [answers(0.9)]), "mini-mathvista").status == UNMEASURABLE
 
 
 def test_sinks():
