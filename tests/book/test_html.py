@@ -100,6 +100,7 @@ TOO_WIDE = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (1100, False), (390, False), (390, True)])
 def test_pages_work_offline(browser: Chromium, html: Path, width: int, dark: bool):

@@ -95,6 +95,7 @@ def same(left: pd.DataFrame, right: pd.DataFrame, places: float = 1e-4) -> None:
     np.testing.assert_allclose(left[close], right[close], atol=places)
 
 
+@pytest.mark.slow
 def test_killed_twenty_times_and_resumed(tiny_folder, benchmark, tmp_path) -> None:
     command = [sys.executable, "-c", KILL, str(tiny_folder), str(tmp_path / "work"), "20"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
@@ -108,6 +109,7 @@ def test_killed_twenty_times_and_resumed(tiny_folder, benchmark, tmp_path) -> No
     assert names[0] == names[1] == [f"{i:05d}-of-00005.parquet" for i in range(5)]
 
 
+@pytest.mark.slow
 def test_two_processes_write_one_table_and_one_of_them_may_be_killed(tiny_folder, benchmark, tmp_path) -> None:
     """Rows, their order and the finished parts; every second round loses one process, and the other goes on."""
     command = [sys.executable, "-c", TOGETHER, str(tiny_folder), str(tmp_path), "8"]

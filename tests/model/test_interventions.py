@@ -518,6 +518,7 @@ def test_copies_of_visual_tokens_are_read_alike_whatever_the_weights(tiny, items
     assert still < 1e-5 < 1e-3 < moved
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["attention", "qwen"])
 def test_the_benchmark_prints_memory_and_time_as_ratios(setting: str, monkeypatch, capsys) -> None:
     argv = ["--settings", setting, "--sizes", "4", "4", "16", "--repeats", "1", "--interventions", "sap:keys=visual"]

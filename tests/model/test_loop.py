@@ -61,6 +61,7 @@ def benchmark() -> lostlib.benchmarks.Benchmark:
     return lostlib.load_benchmark("mini-pope", n=12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", catalog.EXPERIMENTS)
 def test_killed_at_twenty_random_moments(experiment, tiny_folder, tmp_path):
     given = repr(PARAMETERS.get(experiment, {}))

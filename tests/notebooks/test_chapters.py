@@ -32,6 +32,7 @@ def test_no_decimal_is_typed_into_prose(path: Path) -> None:
     assert re.findall(r"\S*\d\.\d\S*", prose(path)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CHAPTERS, ids=IDS)
 def test_code_blocks_in_the_prose_run(path: Path) -> None:
     cells = [cell.source for cell in jupytext.read(path).cells if cell.cell_type == "markdown"]
@@ -47,6 +48,7 @@ def papermill(chapter: str, out: Path, *words: str) -> subprocess.CompletedProce
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chapter", IDS)
 def test_a_chapter_runs_from_the_shell_with_other_parameters(chapter: str, tmp_path: Path) -> None:
     done = papermill(chapter, tmp_path / "out.ipynb", "-p", "model", "mini-llava-1.5", "-p", "n_items", "50")
@@ -85,6 +87,7 @@ def test_wrong_parameters_stop_the_run(words: tuple[str, str], message: str, tmp
     assert message in done.stderr
 
 
+@pytest.mark.slow
 def test_regimes_of_another_tower_on_all_of_mathvista(tmp_path: Path) -> None:
     """Names with digits and dashes, sums and bars among the questions, and no question but *how many*."""
     words = ["benchmarks", "mini-mathvista", "towers", "mini-llava-1.5-xs-s1", "n_items", "20", "seeds", "1"]

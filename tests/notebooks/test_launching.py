@@ -31,6 +31,7 @@ sys.meta_path.insert(0, Blocked())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 def test_a_chapter_runs_from_shipped_tables_without_torch(chapter: Path, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(BLOCK)

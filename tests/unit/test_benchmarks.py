@@ -22,6 +22,7 @@ def thousand(name: str, seed: int = 0) -> benchmarks.Benchmark:
     return lostlib.load_benchmark(name, seed=seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_thousand_items_and_a_prefix_for_every_n(name: str) -> None:
     whole, part = thousand(name), lostlib.load_benchmark(name, n=20)

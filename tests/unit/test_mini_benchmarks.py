@@ -35,6 +35,7 @@ def said(item: Item) -> str:
     return item.options[item.answer] if item.options else item.answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_expected_answers_score_one(name: str) -> None:
     made = thousand(name)
@@ -46,6 +47,7 @@ def test_the_expected_answers_score_one(name: str) -> None:
     assert all(score[key].value == 1 for key in ones)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_no_letter_or_word_wins(name: str) -> None:
     """One constant answer earns what the most frequent of several equally likely ones would, and no more."""
@@ -95,6 +97,7 @@ def guesser(items: list[Item]):
     return answers, rate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LATER)
 def test_the_text_alone_does_not_tell(name: str) -> None:
     """What won among the options of one seed, by question and by answer, is no better than guessing on another."""
