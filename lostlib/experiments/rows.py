@@ -218,7 +218,7 @@ def _finish(file: Path, rows: pd.DataFrame) -> None:
     try:
         with paths.replacing(file) as partial:
             rows.to_parquet(partial, index=False, compression="zstd")
-    except FileNotFoundError:
+    except OSError:
         if file.parent.is_dir():
             raise
         # another process has just cleared the folder away, which is no loss: these rows are in memory

@@ -115,9 +115,9 @@ def test_finished_work_goes_and_so_does_what_nobody_went_on_with(tmp_path: Path)
         part = measure.unfinished(work, key) / "digest" / "00000-of-00001.parquet"
         part.parent.mkdir(parents=True)
         part.write_text("rows")
-        age(work / key.weights, days)
+        age(work / f"{key.weights}.v1", days)
     measure.clear(work, done)
-    assert names(work) == ["w2"]
+    assert names(work) == ["w2.v1"]
     assert len(list(measure.unfinished(work, fresh).rglob("*.parquet"))) == 1
     measure.clear(work, fresh)
     assert not work.exists()
