@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lostlib import paths
-from lostlib.benchmarks import Choice, load_benchmark
+from lostlib.benchmarks import Choice
 from lostlib.catalog import canonical
 from lostlib.checkpoints import ModelChoice
 from lostlib.text import check_count
@@ -219,12 +219,8 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def first_items(table: Table, n: int) -> Table:
-    """The table of the benchmark's first n items (rows keep the items' order)."""
-    items = table.frame["item"].drop_duplicates().tolist()
-    if len(items) == table.key.n:
-        items = items[:n]
-    else:  # some have no rows, as sums have no patch to tell them
-        items = [item.uid for item in load_benchmark(table.key.benchmark, n=n).items]
+    """The table of its first n items that have rows (rows keep the items' order)."""
+    items = table.frame["item"].drop_duplicates().head(n)
     kept = table.frame[table.frame["item"].isin(items)].reset_index(drop=True)
     return replace(table, frame=kept, key=replace(table.key, n=n))
 

@@ -380,15 +380,6 @@ def test_long_and_odd_names_are_places_of_their_own():
     assert len(set(paths)) == len(keys)
 
 
-def test_fewer_items_of_a_table_in_which_some_have_no_rows(tmp_path):
-    """The first n of the benchmark, not the first n that have rows."""
-    benchmark = lostlib.load_benchmark("mini-mathvista:variant=scenes", n=9)
-    with_rows = [item.uid for i, item in enumerate(benchmark.items) if i % 3]
-    key = tables.Key.of("probes", "mini-llava-1.5", benchmark.name + ":variant=scenes", 9)
-    table = tables.Table(pd.DataFrame({"item": with_rows}), key, {})
-    assert list(tables.first_items(table, 4).frame["item"]) == [benchmark.items[i].uid for i in (1, 2)]
-
-
 def test_check_on_nothing_is_an_error(tmp_path):
     for folder in (tmp_path, tmp_path / "nowhere"):
         done = runner.invoke(app, ["check", "--folder", str(folder)])
