@@ -14,13 +14,11 @@ what the first forward pass adds to the loaded model at most, time is that of th
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -84,7 +82,7 @@ SETTINGS: dict[str, tuple[Callable, str, tuple[int, int, int]]] = {  # the maker
 
 def once(setting: str, sizes: tuple[int, int, int], intervention: str) -> dict[str, float]:
     """GB that the first forward pass adds at most to the loaded model, and seconds of the second, in this process."""
-    from lostlib import intervene, wrap
+    from lostlib import intervene, machine, wrap
     from lostlib.minimodels import bodies, recipes
     from lostlib.models import Batch
 
@@ -95,14 +93,11 @@ def once(setting: str, sizes: tuple[int, int, int], intervention: str) -> dict[s
     ids = torch.tensor([[1] * BEFORE + [IMAGE] * visual + [2] * AFTER])
     tensors = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **picture}
     batch = Batch(tensors, ("drawn",), model.visual(ids, tensors))
-    page = resource.getpagesize()
-    loaded = int(Path("/proc/self/statm").read_text().split()[1]) * page
     with intervene(model, intervention):
-        model.forward(batch)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        loaded, peak = machine.highest(lambda: model.forward(batch))
         start = time.perf_counter()
         model.forward(batch)
-    return {"seconds": time.perf_counter() - start, "gb": (peak - loaded) / 1e9}
+    return {"seconds": time.perf_counter() - start, "gb": peak - loaded}
 
 
 def middle(runs: list[dict[str, float]]) -> tuple[float, float]:

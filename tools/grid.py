@@ -22,7 +22,7 @@ from lostlib import catalog, paths
 from lostlib.checkpoints import CARDS, ModelChoice
 from lostlib.machine import HEADROOM, minutes
 from lostlib.tables import Key, is_held
-from lostlib.text import check_count, nearest
+from lostlib.text import among, check_count, nearest
 
 GPU = 80  # GB; a model that is larger gets several GPUs
 UNKNOWN = 16.0  # GB, of a hub model that `lostlib models` does not list
@@ -180,7 +180,7 @@ def _entries(path: Path) -> list[dict]:
 def _block(entry: dict) -> Block:
     for name in entry:
         if name not in FIELDS:
-            raise ValueError(f"{_short(name)} is not one of {', '.join(FIELDS)}{nearest(name, FIELDS)}")
+            raise ValueError(f"{_short(name)} is not one of {among(name, FIELDS)}")
     if lacking := {"experiment", "models", "benchmarks", "n"} - entry.keys():
         raise ValueError(f"a block lacks {', '.join(sorted(lacking))}")
     return Block(**entry)

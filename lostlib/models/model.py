@@ -67,9 +67,8 @@ class LostModel:
         self.family, self.decoding = FAMILIES[kind], decoding
         self.layers: list[nn.Module] = list(attrgetter(self.family.layers)(hf))
         self.attention_modules = [getattr(layer, self.family.attention) for layer in self.layers]
-        self.image_token_id: int | None = (
-            getattr(hf.config, self.family.image_token) if self.family.image_token else None
-        )
+        image = self.family.image_token
+        self.image_token_id: int = getattr(hf.config, image) if image else -1  # which is no token's
         self.item_ids: tuple[str, ...] = ()  # of the batch being served
         self.told_about_ids = False
         processor.tokenizer.padding_side = "left"
@@ -117,7 +116,7 @@ class LostModel:
 
         Without images in the call none are: an image token that the model has generated is text.
         """
-        image = torch.eq(ids, -1 if self.image_token_id is None else self.image_token_id)
+        image = torch.eq(ids, self.image_token_id)
         if not image.any() or (inputs.get("pixel_values") is None and not inputs.get("mm_encoder_outputs")):
             return torch.zeros_like(image)
         if self.family.patches is None:

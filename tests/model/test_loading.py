@@ -159,15 +159,23 @@ def test_parameters_that_cannot_be(folder: Path) -> None:
         lostlib.load_model(folder, device="cuda:99")
 
 
-def test_what_needs_accelerate_says_so_or_hands_it_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Quantized weights and models larger than a GPU: an error without accelerate, a map with it."""
-    asked: dict = {}
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict:
+    """What the weights were asked for with; nothing is read."""
+    found: dict = {}
 
     def read(source, **kwargs):
-        asked.update(kwargs)
+        found.update(kwargs)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", read)
+    return found
+
+
+def test_what_needs_accelerate_says_so_or_hands_it_on(
+    folder: Path, asked: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Quantized weights and models larger than a GPU: an error without accelerate, a map with it."""
     monkeypatch.setattr(loading, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match="quantized weights need the package accelerate: pip install accelerate"):
         lostlib.load_model(folder, quantization=SimpleNamespace())
@@ -189,15 +197,8 @@ def test_what_needs_accelerate_says_so_or_hands_it_on(folder: Path, monkeypatch:
     assert loading._spread("auto", cuda, held, torch.bfloat16, False) is None
 
 
-def test_weights_are_packed_by_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_packed_by_name(folder: Path, asked: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the command line names it: with the model; refused before weights are read where it cannot be."""
-    asked: dict = {}
-
-    def read(source, **kwargs):
-        asked.update(kwargs)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", read)
     monkeypatch.setattr(loading, "find_spec", lambda name: None)
     for name, given in ((f"{folder}:quantization=4bit", None), (folder, "4bit")):
         with pytest.raises(ImportError, match="4bit needs the package bitsandbytes: pip install bitsandbytes"):
