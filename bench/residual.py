@@ -7,11 +7,11 @@ others' size in two dimensions), or also 36 identical rows where it enters, as L
 five updates: attention and the FFN; Gaussian noise and another attention in its place; another mid stream compared with
 the true one, as position encoding is. All three get the same arrays one after the other, in one run and one process.
 
-textbook    each update's matrices decomposed separately, in float64: thin SVD of X with vectors, singular values of
-            X', projections X' − U (Uᵀ X') and X' − (X' V) Vᵀ, and TME of both from normalised rows
-alone       `lostlib.rid`, `token_mixing_entropy` and `effective_rank` called for each update
-loop        what `residual_metrics` does in each layer: what several updates share, and what leaves a layer and enters
-            the next, is decomposed once
+- textbook: each update's matrices decomposed separately, in float64: thin SVD of X with vectors, singular values of
+  X', projections X' − U (Uᵀ X') and X' − (X' V) Vᵀ, and TME of both from normalised rows
+- alone: `lostlib.rid`, `token_mixing_entropy` and `effective_rank` called for each update
+- loop: what `residual_metrics` does in each layer: what several updates share, and what leaves a layer and enters the
+  next, is decomposed once
 """
 
 import argparse

@@ -25,34 +25,24 @@ AWQ_BITS = 4 + 20 / 128  # a 4-bit number, and a 16-bit scale and a 4-bit zero f
 
 @dataclass(frozen=True)
 class Card:
-    """One checkpoint.
+    """One checkpoint."""
 
-    id             hub id, or the name of a shipped mini model
-    family         transformers' model type, a key of `lostlib.models.families.FAMILIES`
-    layers, heads, kv_heads, hidden, mlp, vocab    of the language model
-    parameters     all of them, vision tower included
-    visual_tokens  per image
-    unconfirmed    names of the figures above that were not found in a source: check before quoting them
-    revision       commit on the hub to load; None: the newest
-    dtype          what `load_model` computes in unless told otherwise
-    quantization   None or "awq"
-    planted_in     the model in which sinks were planted to make this one; None for all that were only trained
-    """
-
-    id: str
-    family: str
-    layers: int
+    id: str  #: hub id, or the name of a shipped mini model
+    family: str  #: transformers' model type, a key of `lostlib.models.families.FAMILIES`
+    layers: int  #: of the language model, as are the next five
     heads: int
     kv_heads: int
     hidden: int
     mlp: int
     vocab: int
-    parameters: int
-    visual_tokens: str
+    parameters: int  #: all of them, vision tower included
+    visual_tokens: str  #: per image
+    #: names of the figures above that were not found in a source; check before quoting them
     unconfirmed: tuple[str, ...] = ()
-    revision: str | None = None
-    dtype: str = "bfloat16"
-    quantization: str | None = None
+    revision: str | None = None  #: commit on the hub to load; the newest if None
+    dtype: str = "bfloat16"  #: what `load_model` computes in unless told otherwise
+    quantization: str | None = None  #: None or "awq"
+    #: the model in which sinks were planted to make this one; None for all that were only trained
     planted_in: str | None = None
 
     @property
@@ -114,8 +104,8 @@ class Package:
     name: str
     version: str
     wheel: str
-    sha256: str  # of the GGUF file
-    hub: str  # the same model on the hub
+    sha256: str  #: of the GGUF file
+    hub: str  #: the same model on the hub
     licence: str
 
 
@@ -146,30 +136,22 @@ SYSTEMS = {  # lines that prompts are documented with: Vicuna's as the two harne
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """A model and how it is loaded; as text `name`, `name@revision`, `name:dtype=float32,max_pixels=1003520`.
+    """A model and how it is loaded; as text `name`, `name@revision`, `name:dtype=float32,max_pixels=1003520`."""
 
-    name                    a shipped mini model, a folder in hub format, or a hub id
-    revision                of a hub id: a commit, tag or branch; None: the one of the table, else the newest
-    dtype                   float32, bfloat16, float16; auto: what the table says of the checkpoint, else float32
-    min_pixels, max_pixels  of a picture that the model sees at its own size (Qwen2.5-VL): smaller and larger ones are
-                            scaled to these areas; None: as the checkpoint says
-    backend                 eager, sdpa: attention as transformers computes it, which can be watched and not changed;
-                            None: `lostlib.models.attention`'s own
-    decoding                greedy: by the logits alone; checkpoint: with its own repetition penalty, beams and so on
-    system                  the line before the question: a name of `SYSTEMS`, or a text of your own (in which %2C is a
-                            comma); None: what the checkpoint's chat template puts there by itself, often nothing
-    quantization            4bit, 8bit: weights are packed while they are read; None: they are used as they are
-    """
-
-    name: str
-    revision: str | None = None
-    dtype: str = "auto"
-    min_pixels: int | None = None
-    max_pixels: int | None = None
+    name: str  #: a shipped mini model, a folder in hub format, or a hub id
+    revision: str | None = None  #: of a hub id, a commit, tag or branch; if None, the one in the table, else the newest
+    dtype: str = "auto"  #: float32, bfloat16, float16, or auto, what the table says of the checkpoint, else float32
+    min_pixels: int | None = None  #: the area to which Qwen2.5-VL enlarges smaller pictures; the checkpoint's if None
+    max_pixels: int | None = None  #: the area to which it shrinks larger ones; the checkpoint's if None
+    #: eager or sdpa is attention as transformers computes it, which can be watched but not changed; if None, that of
+    #: `lostlib.models.attention`
     backend: str | None = None
+    #: greedy, by the logits alone, or checkpoint, with its own repetition penalty, beams and so on
     decoding: str = "greedy"
+    #: the line before the question, a name of `SYSTEMS` or a text of your own (in which %2C is a comma); if None, what
+    #: the checkpoint's chat template puts there by itself, often nothing
     system: str | None = None
-    quantization: str | None = None
+    quantization: str | None = None  #: 4bit or 8bit packs weights while they are read; None uses them as they are
 
     def __post_init__(self) -> None:
         if not self.name.strip():

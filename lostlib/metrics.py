@@ -48,16 +48,15 @@ UNITS = ("nats", "bits", "normalized")
 class RID:
     """Residual innovation of X' over X, in three parts that add up. No unit; see `rid`."""
 
-    delta_s: Float64[Tensor, "*batch"]
-    """Change of complexity, |eRank(X') − eRank(X)| / min(S, H), range [0, 1)."""
+    delta_s: Float64[Tensor, "*batch"]  #: change of complexity, ``|eRank(X') − eRank(X)| / min(S, H)``, range [0, 1)
+    #: part of X' outside X's column space (new associations between tokens), range [0, 1/2]
     delta_d_column: Float64[Tensor, "*batch"]
-    """Part of X' outside X's column space (new associations between tokens), range [0, 1/2]."""
+    #: part of X' outside X's row space (new semantic directions), range [0, 1/2]
     delta_d_row: Float64[Tensor, "*batch"]
-    """Part of X' outside X's row space (new semantic directions), range [0, 1/2]."""
 
     @property
     def total(self) -> Float64[Tensor, "*batch"]:
-        """RID itself: the sum of the three parts, range [0, 2)."""
+        """RID itself, the sum of the three parts, range [0, 2)."""
         return self.delta_s + self.delta_d_column + self.delta_d_row
 
 
@@ -65,24 +64,37 @@ class RID:
 class Support:
     """The subspaces a matrix lives in, as orthonormal bases; see `support`."""
 
-    rank: Int64[Tensor, "*batch"]
-    """Number of dimensions, per matrix."""
+    rank: Int64[Tensor, "*batch"]  #: number of dimensions, per matrix
+    #: basis U of the column space, P_C = U Uᵀ; where ranks differ within a batch, U ends with columns of zeros
     column: Float64[Tensor, "*batch tokens r"]
-    """Basis U of the column space; P_C = U Uᵀ. Where ranks differ within a batch, U ends with columns of zeros."""
-    row: Float64[Tensor, "*batch hidden r"]
-    """Basis V of the row space; P_R = V Vᵀ. Padded like `column`."""
+    row: Float64[Tensor, "*batch hidden r"]  #: basis V of the row space, P_R = V Vᵀ; padded like `column`
 
 
 def effective_rank(X: Array | Decomposition) -> Float64[Tensor, "*batch"]:
     """How many directions X really uses, if a direction counts by its share of the singular values.
 
     eRank(X) = exp(−Σ p_i ln p_i) with p_i = σ_i / Σ_j σ_j (Roy & Vetterli 2007). Equal singular values give their
-    number; one dominating singular value gives nearly 1. Range [1, min(S, H)], no unit. Neither scale nor rotation
-    of X matters. One token, or any rank-1 matrix, has eRank 1; zero rows are harmless.
+    number; one dominating singular value gives nearly 1. Neither scale nor rotation of X matters. One token, or any
+    rank-1 matrix, has eRank 1; zero rows are harmless.
 
-    X: (..., S, H). Returns (...). Raises ValueError for an all-zero matrix, whose p_i would be 0/0, and for NaN,
-    infinite or empty input; TypeError for anything but floats. The shape is in the message.
+    Parameters
+    ----------
+    X : Tensor, array or Decomposition (..., S, H)
 
+    Returns
+    -------
+    Tensor (...), float64
+        No unit, range [1, min(S, H)].
+
+    Raises
+    ------
+    ValueError
+        For an all-zero matrix, whose p_i would be 0/0, and for NaN, infinite or empty input, with the shape.
+    TypeError
+        For anything but floats.
+
+    Examples
+    --------
     >>> round(effective_rank(torch.diag(torch.tensor([3.0, 3.0, 3.0, 0.0]))).item(), 9)
     3.0
     """
@@ -98,8 +110,19 @@ def support(X: Array | Decomposition, rank: RankRule = "numerical") -> Support:
     `numerical_rank`); the projectors are P_C = U Uᵀ and P_R = V Vᵀ. The bases need not be the singular vectors
     themselves. At full rank the short side's projector is the identity. Part of RID's definition, arXiv 2605.05668.
 
-    X: (..., S, H). Errors as for `effective_rank` and `numerical_rank`.
+    Parameters
+    ----------
+    X : Tensor, array or Decomposition (..., S, H)
+    rank : str or int
+        A rule of `numerical_rank`.
 
+    Raises
+    ------
+    ValueError, TypeError
+        As for `effective_rank` and `numerical_rank`.
+
+    Examples
+    --------
     >>> s = support(torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]))
     >>> s.rank.item(), tuple(s.column.shape), tuple(s.row.shape)
     (1, (2, 1), (3, 1))
@@ -118,17 +141,35 @@ def support(X: Array | Decomposition, rank: RankRule = "numerical") -> Support:
 def rid(X: Array | Decomposition, X_new: Array | Decomposition, rank: RankRule = "numerical") -> RID:
     """How much an update brings that was not there: new complexity, new token associations, new directions.
 
-    RID(X'|X) = ΔS + ΔD (arXiv 2605.05668) with
-    ΔS = |eRank(X') − eRank(X)| / min(S, H),
-    ΔD = ( ‖(I − P_C) X'‖ + ‖X' (I − P_R)‖ ) / ( 2 ‖X'‖ ), Frobenius norms, P_C and P_R from X's `support`.
-    No unit, range [0, 2). At full rank the short side is complete, so one part of ΔD is exactly 0 and RID < 1.5.
-    Moving information between tokens, X' = A X, leaves the row part at 0. A rule that counts fewer directions than X
-    has (`energy=0.99`, `erank`, an integer) makes even RID(X|X) positive: what X has beyond them counts as new.
+    By arXiv 2605.05668, with Frobenius norms, and P_C and P_R from X's `support`::
 
-    X, X_new: (..., S, H) of the same shape, S and H at least 1. Either may be a `Decomposition`; prepare X as one to
-    compare it with several X_new. Returns an `RID` of tensors (...). Errors as for `effective_rank` and
-    `numerical_rank`, also if shapes or devices differ.
+        RID(X'|X) = ΔS + ΔD
+        ΔS = |eRank(X') − eRank(X)| / min(S, H)
+        ΔD = ( ‖(I − P_C) X'‖ + ‖X' (I − P_R)‖ ) / ( 2 ‖X'‖ )
 
+    At full rank the short side is complete, so one part of ΔD is exactly 0 and RID < 1.5. Moving information between
+    tokens, X' = A X, leaves the row part at 0. A rule that counts fewer directions than X has (`energy=0.99`, `erank`,
+    an integer) makes even ``RID(X|X)`` positive: what X has beyond them counts as new.
+
+    Parameters
+    ----------
+    X, X_new : Tensor, array or Decomposition (..., S, H)
+        Before and after, of the same shape. Prepare X as a `Decomposition` to compare it with several X_new.
+    rank : str or int
+        A rule of `numerical_rank`.
+
+    Returns
+    -------
+    RID
+        Of tensors (...). No unit, range [0, 2).
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `effective_rank` and `numerical_rank`, and if shapes or devices differ.
+
+    Examples
+    --------
     >>> parts = rid(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 1.0]]))
     >>> parts.delta_s.item(), parts.delta_d_column.item(), round(parts.delta_d_row.item(), 6)
     (0.0, 0.0, 0.353553)
@@ -152,13 +193,29 @@ def token_mixing_entropy(
     With cosines c_tj between tokens, P_tj = (1 + c_tj) / Σ_j (1 + c_tj), the token itself included;
     TME(X) = (1/S) Σ_t H(P_t), Shannon entropy (arXiv 2605.05668). `causal` restricts row t to j <= t.
 
-    Range in nats: [ln S − ln 2, ln S], the minimum only for two opposite directions shared evenly, the maximum for
-    one direction shared by all; causal: [0, ln(S!) / S]. `bits` divides by ln 2, `normalized` by ln S. One token
-    has TME 0 in every unit.
+    Parameters
+    ----------
+    X : Tensor, array or Decomposition (..., S, H)
+    unit : str
+        ``"nats"``; ``"bits"`` divides by ln 2, ``"normalized"`` by ln S.
+    causal : bool
+        Does a token see only itself and those before it.
 
-    X: (..., S, H), or a `Decomposition` of it. Returns (...). Raises ValueError for an unknown unit, a zero row (it has
-    no direction), and NaN, infinite or empty input; TypeError for anything but floats.
+    Returns
+    -------
+    Tensor (...), float64
+        Range in nats [ln S − ln 2, ln S], the minimum only for two opposite directions shared evenly, the maximum for
+        one direction shared by all; if causal, [0, ln(S!) / S]. One token has TME 0 in every unit.
 
+    Raises
+    ------
+    ValueError
+        For an unknown unit, a zero row (it has no direction), and NaN, infinite or empty input.
+    TypeError
+        For anything but floats.
+
+    Examples
+    --------
     >>> round(token_mixing_entropy(torch.ones(8, 3), unit="bits").item(), 9)
     3.0
     """
@@ -171,12 +228,29 @@ def mixing_information_gain(
 ) -> Float64[Tensor, "*batch"]:
     """How much more widely tokens are mixed after an update than before; negative if less widely.
 
-    MixIG = TME(X') − TME(X) (arXiv 2605.05668). Since TME lies in [ln S − ln 2, ln S], |MixIG| <= ln 2 nats whatever
-    the update; with `causal` only |MixIG| <= ln(S!) / S is certain. To compare one X with many X', subtract one
-    `token_mixing_entropy(X)` yourself.
+    MixIG = TME(X') − TME(X) (arXiv 2605.05668). To compare one X with many X', subtract one `token_mixing_entropy(X)`
+    yourself.
 
-    X, X_new: (..., S, H) of the same shape. Returns (...). Errors as for `token_mixing_entropy`.
+    Parameters
+    ----------
+    X, X_new : Tensor or array (..., S, H)
+        Before and after, of the same shape.
+    unit, causal
+        As for `token_mixing_entropy`.
 
+    Returns
+    -------
+    Tensor (...), float64
+        Range in nats [−ln 2, ln 2] whatever the update, since TME lies in [ln S − ln 2, ln S]; if causal, only
+        [−ln(S!) / S, ln(S!) / S] is certain.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `token_mixing_entropy`, and if shapes or devices differ.
+
+    Examples
+    --------
     >>> opposite, same = torch.tensor([[1.0], [-1.0]]), torch.tensor([[1.0], [1.0]])
     >>> round(mixing_information_gain(opposite, same, unit="bits").item(), 9)
     1.0

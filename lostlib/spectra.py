@@ -88,14 +88,30 @@ def numerical_rank(
 ) -> Int64[Tensor, "*batch"]:
     """How many singular values count as support, by a named rule.
 
-    `numerical`: σ_i > max(S, H) · eps · σ_1 with float64's eps. `numerical32`: the same with float32's eps, which
-    ignores the rounding noise of float32 activations. `energy=η` (0 < η <= 1): the smallest r whose σ_1², …, σ_r²
-    hold the share η of Σ σ_i², up to float64 rounding. `erank`: ⌈eRank⌉. An integer r >= 1: r, or the `numerical`
-    rank where that is smaller, since X does not determine further directions.
+    Parameters
+    ----------
+    singular_values : Tensor or array (..., min(S, H))
+        In any order.
+    shape : tuple of int
+        (S, H), of which only the larger matters.
+    rule : str or int
+        ``"numerical"``: σ_i > max(S, H) · eps · σ_1 with float64's eps; ``"numerical32"``: the same with float32's eps,
+        which ignores the rounding noise of float32 activations; ``"energy=η"`` (0 < η <= 1): the smallest r whose
+        σ_1², …, σ_r² hold the share η of Σ σ_i², up to float64 rounding; ``"erank"``: ⌈eRank⌉; an integer r >= 1: r, or
+        the numerical rank where that is smaller, since X does not determine further directions.
 
-    singular_values: (..., min(S, H)), in any order; shape: (S, H), of which only the larger matters. Returns int64
-    of shape (...), range [1, min(S, H)]. Raises ValueError for an unknown rule, negative or all-zero values.
+    Returns
+    -------
+    Tensor (...), int64
+        Range [1, min(S, H)].
 
+    Raises
+    ------
+    ValueError
+        For an unknown rule, and for negative or all-zero values.
+
+    Examples
+    --------
     >>> numerical_rank(torch.tensor([1.0, 0.1, 1e-9]), (3, 3), "numerical32").item()
     2
     """
@@ -250,14 +266,10 @@ class Matrix:
 class Repeats:
     """Which rows of a matrix are identical or zero, and the n×k matrix E of its k kept rows: X = E · core, EᵀE = 1."""
 
-    first: Int64[Tensor, " k"]
-    """Of each kept row, a place where it stands."""
-    times: Float64[Tensor, " k"]
-    """How many there are of it."""
-    group: Int64[Tensor, " n"]
-    """Which kept row each row is; any for rows of zeros."""
-    entry: Float64[Tensor, " n"]
-    """The one entry of E's row, 1 / √times; 0 for rows of zeros."""
+    first: Int64[Tensor, " k"]  #: of each kept row, a place where it stands
+    times: Float64[Tensor, " k"]  #: how many there are of it
+    group: Int64[Tensor, " n"]  #: which kept row each row is; any for rows of zeros
+    entry: Float64[Tensor, " n"]  #: the one entry of E's row, 1 / √times; 0 for rows of zeros
 
     def core(self, x: Float64[Tensor, "n m"]) -> Float64[Tensor, "k m"]:
         """Each kept row once, √times as long."""

@@ -108,8 +108,8 @@ class Table:
 
     frame: pd.DataFrame
     key: Key
-    about: dict[str, Any]  # versions, device, dtype, backend, date, seconds, command
-    origin: str = "measured"  # or "shipped"
+    about: dict[str, Any]  #: versions, device, dtype, backend, date, seconds, command
+    origin: str = "measured"  #: or "shipped"
 
     @property
     def left_out(self) -> dict[str, str]:

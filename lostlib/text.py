@@ -85,6 +85,8 @@ def parse(
     ValueError
         An unknown key, a value that is empty, a key that comes twice, or a part without an equals sign.
 
+    Examples
+    --------
     >>> parse("sap: keys = text, layers=0+2", lambda name: ["keys", "layers"])
     ('sap', {'keys': 'text', 'layers': '0+2'})
     """

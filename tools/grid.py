@@ -39,9 +39,9 @@ class Block:
     benchmarks: list[str]
     n: int
     interventions: list[str] = field(default_factory=lambda: ["none"])
-    seeds: int = 1  # where something is random; elsewhere there is one
+    seeds: int = 1  #: where something is random; elsewhere there is one
     parameters: dict[str, Any] = field(default_factory=dict)
-    shares: int = 1  # jobs a table of answers
+    shares: int = 1  #: jobs a table of answers
     batch_size: int | None = None
     device: str = "cpu"
 

@@ -20,7 +20,7 @@ def process(app: Sphinx, what: str, name: str, object_: object, options: object,
 def headed(lines: list[str]) -> list[str]:
     """The first example gets the heading that ends the section before it, where there are sections."""
     first = next((i for i, line in enumerate(lines) if line.startswith(">>>")), 0)
-    if not first or not any(set(line) == {"-"} for line in lines[:first]):
+    if not first or "Examples" in lines or not any(set(line) == {"-"} for line in lines[:first]):
         return lines
     return [*lines[:first], "Examples", "--------", *lines[first:]]
 

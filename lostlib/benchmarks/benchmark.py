@@ -19,20 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark's items and how they are scored.
-
-    version   of our items; also says the variant and the prompts where they are not the default ones
-    seed      of the subset, or of the items themselves for a mini benchmark
-    origin    where the rows are from: data set id, revision, configs and splits, or a folder
-    """
+    """A benchmark's items and how they are scored."""
 
     name: str
-    version: str
-    seed: int
+    version: str  #: of our items; names the variant and the prompts too where they are not the default ones
+    seed: int  #: of the subset, or of the items themselves for a mini benchmark
     rows: list[dict[str, Any]]
     items: tuple[Item, ...]
     rules: Rules
-    origin: str = "mini world"
+    origin: str = "mini world"  #: of the rows, as data set id, revision, configs and splits, or a folder
     style: prompts.Style = prompts.DEFAULT
 
     def __repr__(self) -> str:
@@ -52,7 +47,7 @@ class Benchmark:
 
     @property
     def chance(self) -> float:
-        """Expected accuracy of guessing: one over the options, one half for yes or no, 0 for numbers."""
+        """Expected accuracy of guessing, one over the options, one half for yes or no, 0 for numbers."""
         return float(np.mean([1 / k if (k := i.guesses) else 0 for i in self.items]))
 
     @property
@@ -101,10 +96,27 @@ class Benchmark:
     ) -> dict[str, Any]:
         """Scores of raw answers: fractions in [0, 1] with 95 % intervals by bootstrap over images.
 
-        Keys: ``accuracy``, ``accuracy/<value>`` for each value of the benchmark's group, ``accuracy/<name>=<value>``
-        for its other breakdowns, the benchmark's own scores (see ``extra_scores`` of its file), and the counts ``n``
-        and ``n_unparsed``. What cannot be parsed is wrong. Parameters as for `mark`.
+        What cannot be parsed is wrong.
 
+        Parameters
+        ----------
+        items, answers, extractor, judge
+            As for `mark`.
+
+        Returns
+        -------
+        dict
+            ``accuracy``, ``accuracy/<value>`` for each value of the benchmark's group, ``accuracy/<name>=<value>`` for
+            its other breakdowns, the benchmark's own scores (see ``extra_scores`` of its file), and the counts ``n``
+            and ``n_unparsed``.
+
+        Raises
+        ------
+        ValueError
+            When items and answers differ in number, or extractor or judge do not belong to this benchmark.
+
+        Examples
+        --------
         >>> from lostlib.benchmarks import load_benchmark
         >>> asked = load_benchmark("mini-pope", n=4)
         >>> scores = asked.score(asked.items, ["yes", "no", "maybe", "Yes."])

@@ -15,8 +15,8 @@ class Choice(NamedTuple):
 
     name: str
     prompt: str = "default"
-    variant: str | None = None  # None: the first
-    revision: str | None = None  # of the data set; None: the newest
+    variant: str | None = None  #: the first if None
+    revision: str | None = None  #: of the data set; the newest if None
 
     @classmethod
     def parse(cls, text: str, **more: str | None) -> Choice:

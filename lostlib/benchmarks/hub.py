@@ -29,20 +29,13 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Source:
-    """A data set on the hub: all of its configs and splits together are the benchmark.
+    """A data set on the hub: all of its configs and splits together are the benchmark."""
 
-    id        as "owner/name"
-    splits    in order
-    configs   in order; None is the only or default one
-    revision  a commit, tag or branch; None is the newest
-    file      a table with tabs in the repository to read in place of its Parquet files
-    """
-
-    id: str
-    splits: tuple[str, ...] = ("test",)
-    configs: tuple[str | None, ...] = (None,)
-    revision: str | None = None
-    file: str | None = None
+    id: str  #: as "owner/name"
+    splits: tuple[str, ...] = ("test",)  #: in order
+    configs: tuple[str | None, ...] = (None,)  #: in order; None is the only or default one
+    revision: str | None = None  #: a commit, tag or branch; the newest if None
+    file: str | None = None  #: a tab-separated table in the repository to read in place of its Parquet files
 
 
 # ---- images ---------------------------------------------------------------------------------------------------------

@@ -14,42 +14,34 @@ PLACE = "<image>"  # in a prompt: here stands the next image
 
 @dataclass(frozen=True)
 class Item:
-    """One question about zero or more images.
+    """One question about zero or more images."""
 
-    uid       unique within the benchmark; random draws are keyed by it
-    images    in the order they are shown: pictures of PIL, paths, bytes or rows of `datasets`; whoever looks at one
-              gets it upright and in RGB, see `lostlib.benchmarks.pictures`
-    prompt    the text the model is asked, options and instructions included; where it holds `PLACE` once for every
-              image, the images stand there, and otherwise before the text
-    numbers   what the images are called where the prompt has names for them, 1 for "image 1"; None: it has none
-    answer    the expected answer: yes | no, a letter, a number as text, …
-    kind      yesno | mcq | number | list | open
-    options   letter -> text for mcq
-    cluster   items of one cluster share an image (or a base question): intervals resample clusters
-    relevant  visual tokens that decide the answer, where they are known; None where they are not. They are numbered in
-              raster order and on from image to image
-    objects   visual tokens that show any object, where they are known; the others are background
-    patches   how many visual tokens an image has where the two are numbered; None: as many as the model has
-    meta      what scores are broken down by; an item with several values of one name counts in each
-    aliases   other answers that are right as well
-    chat      is the prompt a turn in a conversation; if not, it is sent as it is, without the model's chat template
-    fault     why the row behind it is no question, where it is none: such an item is not asked and never right
-    """
-
-    uid: str
+    uid: str  #: unique within the benchmark; random draws are keyed by it
+    #: in the order they are shown, as PIL pictures, paths, bytes or rows of `datasets`; whoever looks at one gets it
+    #: upright and in RGB, see `lostlib.benchmarks.pictures`
     images: Sequence[Any]
+    #: the text the model is asked, options and instructions included; where it holds `PLACE` once for every image, the
+    #: images stand there, and otherwise before the text
     prompt: str
-    answer: str
-    kind: str
-    options: Mapping[str, str] | None = None
-    cluster: str = ""
+    answer: str  #: the expected answer, such as yes, no, a letter or a number as text
+    kind: str  #: yesno, mcq, number, list or open
+    options: Mapping[str, str] | None = None  #: from letter to text, for mcq
+    cluster: str = ""  #: items of one cluster share an image or a base question; intervals resample clusters
+    #: visual tokens that decide the answer, numbered in raster order and on from image to image; None where they are
+    #: not known
     relevant: tuple[int, ...] | None = None
+    #: visual tokens that show any object, where they are known; the others are background
     objects: tuple[int, ...] | None = None
+    #: visual tokens an image has where `relevant` and `objects` are numbered; as many as the model has if None
     patches: int | None = None
+    #: what scores are broken down by; an item with several values of one name counts in each
     meta: Mapping[str, Any] = field(default_factory=dict)
-    aliases: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()  #: other answers that are right as well
+    #: is the prompt a turn in a conversation; if not, it is sent as it is, without the model's chat template
     chat: bool = True
+    #: why the row behind it is not a question, if so; such an item is not asked and never right
     fault: str | None = None
+    #: what the prompt calls the images, 1 for "image 1"; None where it has no names for them
     numbers: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:

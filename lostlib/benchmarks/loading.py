@@ -47,27 +47,30 @@ def load_benchmark(
         of a hub benchmark they are a stratified sample, and no more than there are.
     seed : int
         A new seed generates new test items of a mini benchmark, and draws other subsets of a hub benchmark.
-
     prompt : str
         ``"default"``, ``"lmms"`` or ``"vlmevalkit"``, see `lostlib.benchmarks.prompts`. A mini model does not know all
         words of the others.
     family : str, optional
         The model's family, ``"llava"``, ``"llava_next"`` or ``"qwen2_5_vl"``, for prompts that depend on it.
-
     variant : str, optional
         3DSRBench: ``"circular"`` or ``"flip"``; HallusionBench: ``"image"`` or ``"all"``; mini-mathvista:
         ``"all"``, ``"scenes"`` (sums and counts) or ``"charts"`` (bars to read). The first by default.
-
-    The others are for hub benchmarks:
-
     folder : path, optional
-        A local copy of the data set, Parquet files in the layout of the hub, in place of the hub. By default the
-        subfolder of this name in the folder that the environment variable LOST_DATA names, where there is one.
+        Of a hub benchmark, a local copy of the data set, Parquet files in the layout of the hub, in place of the hub.
+        By default the subfolder of this name in the folder that the environment variable LOST_DATA names, if any.
     revision : str, optional
-        A commit of the data set; the newest by default. What was loaded stands in the benchmark's ``origin``.
+        Of a hub benchmark, a commit of the data set; the newest by default. What was loaded stands in the benchmark's
+        ``origin``.
     partial : bool
-        Take data of which rows are missing. By default the numbers of rows must be the known ones.
+        Take data of a hub benchmark of which rows are missing. By default the numbers of rows must be the known ones.
 
+    Raises
+    ------
+    ValueError
+        For an unknown name, prompt or variant, a parameter that the benchmark does not have, or incomplete data.
+
+    Examples
+    --------
     >>> load_benchmark("mini-pope", n=2).items[0].prompt
     'Is there a green square in the image?'
     """

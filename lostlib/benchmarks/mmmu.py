@@ -90,11 +90,11 @@ def _prompt(question: str, options: Mapping[str, str], style: Style) -> tuple[st
 def _placed(prompt: str, there: Sequence[int], shown: str) -> tuple[str, list[int]]:
     """The text with places for the images that are there, and which images stand in them.
 
-    once      at the first mention; later ones become "image N" (ours)
-    always    at every mention, so an image may be shown twice (VLMEvalKit)
-    in_order  image 1 at the first mention of any image, and so on, as lmms-eval does; text between surplus mentions is
-              lost, as it is there
-    first     all before the text, which keeps its tokens (VLMEvalKit's LLaVA)
+    - `once`: at the first mention; later ones become "image N" (ours);
+    - `always`: at every mention, so an image may be shown twice (VLMEvalKit);
+    - `in_order`: image 1 at the first mention of any image, and so on, as lmms-eval does; text between surplus mentions
+      is lost, as it is there;
+    - `first`: all before the text, which keeps its tokens (VLMEvalKit's LLaVA).
     """
     mentions = [int(i) for i in _TOKEN.findall(prompt) if int(i) in there]
     if shown == "first" or not mentions:

@@ -1,8 +1,8 @@
 """Prompt profiles: how a benchmark's questions are put to a model.
 
-default     ours, the same for every model
-lmms        as lmms-eval asks (its chat classes, default prompts)
-vlmevalkit  as VLMEvalKit asks, which has prompts of its own for LLaVA's multiple-choice questions
+- `default`: ours, the same for every model;
+- `lmms`: as lmms-eval asks (its chat classes, default prompts);
+- `vlmevalkit`: as VLMEvalKit asks, which has prompts of its own for LLaVA's multiple-choice questions.
 
 One word changes scores by points, so a profile is part of every result. Where images stand within a question and a
 checkpoint's template cannot show them there, the text says "image 1" (see `lostlib.models.template`); lmms-eval leaves

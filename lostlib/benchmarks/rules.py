@@ -19,48 +19,35 @@ class ToItem(Protocol):  # noqa: D101
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """A benchmark, as its file in `lostlib.benchmarks` declares it; those of the mini world are made from these.
+    """A benchmark, as its file in `lostlib.benchmarks` declares it; those of the mini world are made from these."""
 
-    label         its name beside those of other benchmarks of the hub, or of the mini world
-    version       raised whenever an item, a prompt or an answer changes
-    task          the kind of task, as VAR's paper tells them apart
-    sums          the value of `group` that is sums, which can be done without a picture; None: it asks for none
-    to_item       how a row becomes an item
-    kinds         of answers: each has its extractors (`extractors.KINDS`) and its chance (`Item.guesses`)
-    mark          how an answer is read, and whether it is right
-    judged        the same with a judge; None: it is scored without one
-    group         name of `Item.meta` by which accuracy is broken down first
-    breakdowns    other such names
-    extra_scores  scores beside accuracies; None: there are none
-    stratum       names of meta, or `answer`, whose values have their share in every subset
-    unit          name of meta of what a subset keeps together; None: every item is on its own
-    tokens        how long answers may be, by the profile of prompts; `default` is for all that are not named
-    images        columns that hold pictures
-    sources       of the hub: variant -> data sets in the order they are tried; the first variant is meant by default
-    expected      of the hub: variant -> counts that complete data have, see `hub.tally`
-    rows          made here, if not of the hub: variant -> rows of a seed, of the mini world without end
-    mini          are they of the mini world
-    """
-
-    label: str
-    version: str = "1"
+    label: str  #: its name beside those of other benchmarks of the hub, or of the mini world
+    version: str = "1"  #: raised whenever an item, a prompt or an answer changes
+    #: the kind of task, as VAR's paper tells them apart
     task: Literal["general", "hallucination", "vision-centric"] = "general"
+    #: the value of `group` that is sums, which can be done without a picture; None where it asks for none
     sums: str | None = None
-    to_item: ToItem
-    kinds: tuple[str, ...]
-    mark: Callable[[Item, str, str | None], Mark] = scoring.mark
+    to_item: ToItem  #: how a row becomes an item
+    kinds: tuple[str, ...]  #: of answers, each with its extractors (`extractors.KINDS`) and its chance (`Item.guesses`)
+    mark: Callable[[Item, str, str | None], Mark] = scoring.mark  #: how an answer is read, and whether it is right
+    #: the same with a judge; None where it is scored without one
     judged: Callable[[Item, str, Judge], Mark] | None = None
-    group: str
-    breakdowns: tuple[str, ...] = ()
+    group: str  #: the name in `Item.meta` by which accuracy is broken down first
+    breakdowns: tuple[str, ...] = ()  #: other such names
+    #: scores beside accuracies; None where there are none
     extra_scores: Callable[[Sequence[Item], Sequence[Mark]], Scores] | None = None
-    stratum: tuple[str, ...]
-    unit: str | None = None
+    stratum: tuple[str, ...]  #: names in meta, or `answer`, whose values keep their share in every subset
+    unit: str | None = None  #: the name in meta of what a subset keeps together; every item is on its own if None
+    #: how long answers may be, by the profile of prompts; `default` is for all that are not named
     tokens: Mapping[str, int]
-    images: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()  #: columns that hold pictures
+    #: of the hub, by variant the data sets in the order they are tried; the first variant is the default
     sources: Mapping[str, tuple[Source, ...]] = field(default_factory=dict)
+    #: of the hub, by variant the counts that complete data have, see `hub.tally`
     expected: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    #: made here, if not of the hub; by variant the rows of a seed, of the mini world without end
     rows: Mapping[str, Callable[[int], Iterator[Row]]] = field(default_factory=dict)
-    mini: bool = False
+    mini: bool = False  #: are they of the mini world
 
     @property
     def name(self) -> str:

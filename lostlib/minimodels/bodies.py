@@ -46,18 +46,14 @@ SIDE = IMAGE // PATCH  # patches in a row of a picture
 
 @dataclass(frozen=True)
 class Chat:
-    """How a conversation is written: `user` question `assistant` answer `end`, after `bos` where there is one.
+    """How a conversation is written: `user` question `assistant` answer `end`, after `bos` where there is one."""
 
-    special   the special tokens, padding first
-    image     what stands for one visual token, and the words around an image
-    """
-
-    special: tuple[str, ...]
+    special: tuple[str, ...]  #: the special tokens, padding first
     user: str
     assistant: str
     end: str
-    image: str
-    around: tuple[str, str] = ("", "")
+    image: str  #: what stands for one visual token
+    around: tuple[str, str] = ("", "")  #: the words around an image
     bos: str | None = None
     words: tuple[str, ...] = ()
 

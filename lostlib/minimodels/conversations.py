@@ -36,25 +36,19 @@ END_LOSS = 0.1  # weight of </s>, which is soon known
 
 @dataclass
 class Batch:
-    """Token ids, loss weights of each target token, pictures, and which token refers to what.
+    """Token ids, loss weights of each target token, pictures, and which token refers to what."""
 
-    ids         (B, S) int64
-    weights     (B, S), weight of predicting this token from the ones before it; 0 for prompts and padding
-    pixels      the pictures as the processor hands them over, in the order in which the sequences show them
-    references  (R, 7) int64: sequence, token, then colour, shape, size, row and column of the object referred to
-    pairs       (P, 4) int64: sequence, token of a second reference, then on which side of it the first lies: 0 left,
-                1 in the same column, 2 right; 0 above, 1 in the same row, 2 below
-    bars        (K, 3) int64: sequence, token, then height of the bar referred to, from 0
-    places      (V, 4) int64: sequence, visual token, then row and column of the cell it shows part of; none where the
-                vision tower knows places
-    """
-
-    ids: Tensor
-    weights: Tensor
+    ids: Tensor  #: (B, S) int64
+    weights: Tensor  #: (B, S), weight of predicting this token from the ones before it; 0 for prompts and padding
+    #: the pictures as the processor hands them over, in the order in which the sequences show them
     pixels: dict[str, Tensor]
-    references: Tensor
+    references: Tensor  #: (R, 7) int64 of sequence, token, then colour, shape, size, row and column of the object
+    #: (P, 4) int64 of sequence, token of a second reference, then on which side of it the first lies (0 left, 1 in the
+    #: same column, 2 right; 0 above, 1 in the same row, 2 below)
     pairs: Tensor
-    bars: Tensor
+    bars: Tensor  #: (K, 3) int64 of sequence, token, then height of the bar referred to, from 0
+    #: (V, 4) int64 of sequence, visual token, then row and column of the cell it shows part of; none where the vision
+    #: tower knows places
     places: Tensor
 
     def to(self, device: torch.device) -> Batch:
@@ -78,7 +72,7 @@ class Drawn(NamedTuple):
 
     pictures: tuple[Picture, ...]
     rng: np.random.Generator
-    topic: Topic | None = None  # none: the first kinds of questions, about one scene
+    topic: Topic | None = None  #: the first kinds of questions, about one scene, if None
 
 
 Sequenced = tuple[list[int], list[float], list[tuple[int, tuple[int, ...]]]]  # ids, loss weights, references

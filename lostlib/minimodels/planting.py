@@ -39,23 +39,16 @@ PLACES = tuple(SIDE * row + column for row, column in ((0, 0), (0, 7), (7, 0), (
 
 @dataclass(frozen=True)
 class Planting(recipes.Recipe):
-    """What is planted, and how long it takes.
+    """What is planted, and how long it takes."""
 
-    base   the shipped model to start from
-    dims   the sink dimensions, two that the base model hardly uses
-    mark   another such coordinate, by which the projector marks the patches, and mark_size what it writes there
-    sizes  what sinks have there: beyond Sun et al.'s limits of 100 and of 1000 times the token's median
-    onset  the first layer whose input shows it
-    mass   attention on visual sinks, mean over heads and text tokens, below which the loss complains
-    """
-
-    base: str = "mini-llava-1.5"
-    dims: tuple[int, ...] = (92, 40)
-    mark: int = 35
-    mark_size: float = 30.0
+    base: str = "mini-llava-1.5"  #: the shipped model to start from
+    dims: tuple[int, ...] = (92, 40)  #: the sink dimensions, two that the base model hardly uses
+    mark: int = 35  #: another such coordinate, by which the projector marks the patches
+    mark_size: float = 30.0  #: what the projector writes there
+    #: what sinks have there, beyond Sun et al.'s limits of 100 and of 1000 times the token's median
     sizes: tuple[float, ...] = (4000.0, -2000.0)
-    onset: int = 2
-    mass: float = 0.3
+    onset: int = 2  #: the first layer whose input shows it
+    mass: float = 0.3  #: attention on visual sinks, mean over heads and text tokens, below which the loss complains
     batch: int = 16
     plant_steps: int = 300
     learning_rate: float = 5e-4
@@ -67,10 +60,10 @@ PLANTINGS = {"mini-llava-1.5-sinks": Planting()}
 class Marks(NamedTuple):
     """Which tokens are to be what: bool (B, S)."""
 
-    sinks: Tensor  # the first token and the background patches at the chosen places
+    sinks: Tensor  #: the first token and the background patches at the chosen places
     visual_sinks: Tensor
-    others: Tensor  # neither sinks nor padding; patches with a sliver of an object are in neither
-    queries: Tensor  # text after the picture
+    others: Tensor  #: neither sinks nor padding; patches with a sliver of an object are in neither
+    queries: Tensor  #: text after the picture
 
 
 def sink_patches(scene: Scene) -> tuple[np.ndarray, np.ndarray]:

@@ -7,31 +7,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Recipe:
-    """Family, sizes, vision tower and training length of one mini model.
+    """Family, sizes, vision tower and training length of one mini model."""
 
-    family  transformers' name: `llava`, `llava_next` or `qwen2_5_vl`
-    tower   `mixing`: each patch is trained to say what it shows, and may look at the others to know it (the default);
-            `local`: the same, but patches cannot look at one another; `broadcast`: each patch is also trained to
-            say what is anywhere in the scene
-    """
-
-    family: str = "llava"
+    family: str = "llava"  #: transformers' name, `llava`, `llava_next` or `qwen2_5_vl`
     layers: int = 6
     hidden: int = 128
     heads: int = 4
     mlp: int = 384
+    #: in `mixing` each patch is trained to say what it shows, and may look at the others to know it; in `local` patches
+    #: cannot look at one another; in `broadcast` each patch is also trained to say what is anywhere in the scene
     tower: str = "mixing"
     vision_layers: int = 4
     vision_hidden: int = 128
     vision_heads: int = 4
     vision_mlp: int = 384
-    batch: int = 32  # images a step
+    batch: int = 32  #: images a step
     tower_steps: int = 800
     captions_steps: int = 1000
     instruct_steps: int = 4000
     learning_rate: float = 1.5e-3
-    kinds: str = "first"  # of questions: "first", about one scene; "all", with charts and several images
-    base: str = ""  # the shipped model to start from, its words first in the vocabulary; none: from random weights
+    kinds: str = "first"  #: of questions, "first", about one scene, or "all", with charts and several images
+    base: str = ""  #: the shipped model to start from, its words first in the vocabulary; from random weights if empty
 
     @property
     def tower_stands_still(self) -> bool:

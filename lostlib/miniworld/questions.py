@@ -28,19 +28,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Question:
-    """A question about pictures.
-
-    things    the objects that decide the answer, numbered on from picture to picture
-    form      how it is finished when it is asked: "" as it is; "choice" with its options and the wish for a letter;
-              "short" with the wish for a single word
-    """
+    """A question about pictures."""
 
     kind: str
     text: str
     answer: str
-    things: tuple[int, ...] = ()
+    things: tuple[int, ...] = ()  #: the objects that decide the answer, numbered on from picture to picture
     options: dict[str, str] | None = None
     meta: dict[str, str] = field(default_factory=dict)
+    #: how it is finished when it is asked, "" as it is, "choice" with its options and the wish for a letter, "short"
+    #: with the wish for a single word
     form: str = ""
 
 
@@ -184,7 +181,7 @@ def _group(scene: Scene, rng: np.random.Generator) -> tuple[str, tuple[int, ...]
 
 
 def count(scene: Scene, rng: np.random.Generator) -> Question:
-    """How many circles | red objects | objects are there?"""
+    """How many circles, red objects or objects are there?"""
     group, things = _group(scene, rng)
     return Question("count", f"How many {group} are there?", str(len(things)), things)
 

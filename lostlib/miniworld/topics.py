@@ -83,18 +83,12 @@ def unshown(rng: np.random.Generator, *, kind: str) -> Question | None:
 
 @dataclass(frozen=True)
 class Topic:
-    """Pictures and kinds of questions about them.
+    """Pictures and kinds of questions about them."""
 
-    draw       (split, rng) -> pictures
-    kinds      name -> (*pictures, rng) -> Question or None
-    share      of the training sequences
-    questions  asked in one sequence
-    """
-
-    draw: Callable[[str, np.random.Generator], tuple[Picture, ...]]
-    kinds: Mapping[str, Kind]
-    share: float
-    questions: int
+    draw: Callable[[str, np.random.Generator], tuple[Picture, ...]]  #: ``(split, rng) -> pictures``
+    kinds: Mapping[str, Kind]  #: by name, ``(*pictures, rng) -> Question or None``
+    share: float  #: of the training sequences
+    questions: int  #: asked in one sequence
 
     def ask(self, pictures: tuple[Picture, ...], rng: np.random.Generator) -> Question:
         """A question of a random kind that the pictures admit."""

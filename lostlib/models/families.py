@@ -54,11 +54,11 @@ class Family:
 
     layers: str = "model.language_model.layers"
     attention: str = "self_attn"
-    mid_norm: str = "post_attention_layernorm"  # its input is resid_mid
+    mid_norm: str = "post_attention_layernorm"  #: its input is resid_mid
     mlp: str = "mlp"
-    image_token: str | None = "image_token_id"  # in the config; None: the model sees no pictures
-    patches: Callable[[Any, Inputs], Tensor] | None = None  # which image tokens are patches; None: all
-    videos: bool = False  # the processor has a video part
+    image_token: str | None = "image_token_id"  #: in the config; if None, the model sees no pictures
+    patches: Callable[[Any, Inputs], Tensor] | None = None  #: which image tokens are patches; all if None
+    videos: bool = False  #: the processor has a video part
 
     @property
     def sees(self) -> bool:

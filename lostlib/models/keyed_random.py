@@ -49,7 +49,7 @@ def chain(*values: int | Tensor, device: torch.device | str = "cpu") -> Tensor:
 
 
 def normal(state: Tensor) -> Tensor:
-    """Standard normal numbers (float32) from hashes, by Box and Muller: |z| < 6.7."""
+    """Standard normal numbers (float32) from hashes, by Box and Muller: ``|z| < 6.7``."""
     halves = state.contiguous()[..., None].view(torch.uint32).to(torch.float32).add_(0.5)  # (..., 2): low, high
     radius = (halves[..., 1] * 2.0**-32).log_().mul_(-2).sqrt_()
     return (halves[..., 0] * (2 * math.pi * 2.0**-32)).cos_().mul_(radius)

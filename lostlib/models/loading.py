@@ -94,7 +94,6 @@ def load_model(
     backend : str, optional
         ``"eager"`` or ``"sdpa"``: the decoder attends as transformers does, to compare with; its weights cannot be
         changed then. By default through the function of this package, in which all interventions act.
-
     decoding : str, optional
         ``"checkpoint"``: answers are decoded with the checkpoint's own repetition penalty, beams and so on. By default
         ``"greedy"``, by the logits alone, see `LostModel.generation`.
@@ -102,6 +101,15 @@ def load_model(
         The system line before every question: a name of `lostlib.checkpoints.SYSTEMS`, such as ``"lmms"``, or a text.
         By default what the checkpoint's own chat template says by itself.
 
+    Raises
+    ------
+    ValueError
+        For a name, device, dtype or limit that there is not, and for weights that cannot be loaded as asked.
+    ImportError
+        When a package is missing that the quantization or a spread over GPUs needs.
+
+    Examples
+    --------
     >>> load_model("mini-llava-1.5")
     LostModel(mini-llava-1.5, 6 layers, 4 heads, cpu, torch.float32)
     """
@@ -140,7 +148,7 @@ class Sizes(NamedTuple):
     n_layers: int
     n_heads: int
     hidden_size: int
-    sees: bool  # does it take pictures
+    sees: bool  #: does it take pictures
 
 
 def sizes(name: str | Path) -> Sizes:
@@ -229,7 +237,22 @@ def _size(config: Any, dtype: torch.dtype) -> int:
 
 
 def wrap(hf_model: Any, processor: Any, name: str | None = None) -> LostModel:
-    """Watch and change a transformers model you already hold; it is used as it is, on its device, in its dtype."""
+    """Watch and change a transformers model you already hold; it is used as it is, on its device, in its dtype.
+
+    Parameters
+    ----------
+    hf_model : transformers.PreTrainedModel
+        Of a family that is known here.
+    processor : transformers processor
+        The model's own; for a language model, a `lostlib.models.families.TextProcessor` of its tokenizer.
+    name : str, optional
+        For tables and messages; by default the name under which transformers loaded it.
+
+    Raises
+    ------
+    ValueError
+        For another family, or a tokenizer that has nothing to pad with.
+    """
     return LostModel(
         hf_model, processor, name or getattr(hf_model.config, "name_or_path", "") or type(hf_model).__name__
     )

@@ -25,23 +25,23 @@ from lostlib.text import among
 class Batch:
     """Encoded items, left-padded."""
 
-    tensors: dict[str, Tensor]  # what the model's forward takes: input_ids (B, S), attention_mask, pixel_values …
-    item_ids: tuple[str, ...]
-    visual: Tensor  # (B, S) bool: is this token an image patch
+    tensors: dict[str, Tensor]  #: what the model's forward takes, as input_ids (B, S), attention_mask and pixel_values
+    item_ids: tuple[str, ...]  #: in the order of the batch
+    visual: Tensor  #: (B, S) bool, is this token an image patch
 
     @property
     def real(self) -> Tensor:
-        """(B, S) bool: is this token no padding."""
+        """(B, S) bool, is this token no padding."""
         return self.tensors["attention_mask"].bool()
 
 
 class Reply(NamedTuple):
     """A greedy answer."""
 
-    raw: str  # what the model said
-    logprob: float  # natural logarithm of the answer's probability, its end token included
-    prompt_tokens: int
-    answer_tokens: int  # the end token included
+    raw: str  #: what the model said
+    logprob: float  #: natural logarithm of the answer's probability, its end token included
+    prompt_tokens: int  #: image tokens included, padding not
+    answer_tokens: int  #: the end token included
 
 
 class TooLong(ValueError):
@@ -103,7 +103,7 @@ class LostModel:
 
     @property
     def device(self) -> torch.device:
-        """Where inputs go: the token embeddings' device (a large model may be spread over several)."""
+        """Where inputs go, the device of the token embeddings (a large model may be spread over several)."""
         return self.hf.get_input_embeddings().weight.device
 
     @property
@@ -112,7 +112,7 @@ class LostModel:
         return self.hf.dtype
 
     def visual(self, ids: Tensor, inputs: Inputs) -> Tensor:
-        """(B, S) bool: which of these token ids are image patches; `inputs` is what else the model is called with.
+        """(B, S) bool, which of these token ids are image patches; `inputs` is what else the model is called with.
 
         Without images in the call none are: an image token that the model has generated is text.
         """
@@ -133,7 +133,12 @@ class LostModel:
     def encode(self, items: Sequence[Item] | Item) -> Batch:
         """Items as tensors on the model's device, left-padded, with their ids and token roles.
 
-        One that is longer than the model has positions is an error.
+        Raises
+        ------
+        ValueError
+            Without items, for a faulty item, or for pictures that a language model cannot see.
+        TooLong
+            For an item of more tokens than the model has positions.
         """
         if not (items := several(items)):
             raise ValueError("no items to encode: expected at least one")
@@ -168,12 +173,29 @@ class LostModel:
 
     @torch.inference_mode()
     def forward(self, batch: Batch, **kwargs: Any) -> Any:
-        """One forward pass through the model's backend, with whatever intervention is active; transformers' output."""
+        """One forward pass through the model's backend, with whatever intervention is active; transformers' output.
+
+        `kwargs` go to the model as they are; no cache is kept unless they say so.
+        """
         with self.serving(batch.item_ids):
             return self.hf(**batch.tensors, **{"use_cache": False, **kwargs})
 
     def answer(self, items: Sequence[Item] | Item, max_new_tokens: int = 8, batch_size: int = 64) -> list[str]:
-        """Greedy answers, one text an item, in the items' order."""
+        """Greedy answers, one text an item, in the items' order.
+
+        Parameters
+        ----------
+        items : sequence of Item, or one
+        max_new_tokens : int
+            Where an answer is cut off, if it has not ended; a benchmark knows how many it needs.
+        batch_size : int
+            Items at once.
+
+        Raises
+        ------
+        ValueError
+            As for `encode`; an answer must fit, too.
+        """
         items = several(items)
         parts = (items[i : i + batch_size] for i in range(0, len(items), batch_size))
         return [reply.raw for part in parts for reply in self.reply(part, max_new_tokens)]
@@ -207,7 +229,7 @@ class LostModel:
 
     @property
     def generation(self) -> GenerationConfig:
-        """How answers are decoded: greedily by the logits alone, or (decoding `checkpoint`) as the checkpoint says.
+        """How answers are decoded, greedily by the logits alone, or (decoding `checkpoint`) as the checkpoint says.
 
         Nothing is ever sampled. Many checkpoints bring a repetition penalty, beams or forbidden tokens, which change
         some answers and make their probabilities those of another rule; so they are a choice, and part of a model's

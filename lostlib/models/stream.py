@@ -1,6 +1,6 @@
 """Watching a model's residual stream, layer by layer.
 
-A decoder layer reads the stream and writes to it twice:
+A decoder layer reads the stream and writes to it twice::
 
     resid_mid  = resid_pre + attn_out
     resid_post = resid_mid + mlp_out
@@ -23,14 +23,13 @@ from torch import Tensor, nn
 class LayerStream:
     """One layer's activations, each (B, S, H), detached, on the model's device, padding columns included."""
 
-    resid_pre: Tensor | None = None
-    attn_out: Tensor | None = None
-    resid_mid: Tensor | None = None
-    mlp_out: Tensor | None = None
-    resid_post: Tensor | None = None
-    attention_call: dict = field(
-        default_factory=dict, repr=False
-    )  # keyword arguments of the attention module, to run it again
+    resid_pre: Tensor | None = None  #: what enters the layer
+    attn_out: Tensor | None = None  #: what the attention module adds
+    resid_mid: Tensor | None = None  #: between the two modules
+    mlp_out: Tensor | None = None  #: what the feed-forward module adds
+    resid_post: Tensor | None = None  #: what leaves the layer
+    #: keyword arguments of the attention module, to run it again
+    attention_call: dict = field(default_factory=dict, repr=False)
 
 
 class Stream(dict[int, LayerStream]):
@@ -62,6 +61,13 @@ def watch(model: Any, layers: list[int] | None = None, each: Visitor | None = No
     Stream
         ``stream[layer].resid_pre``, ``.attn_out``, ``.resid_mid``, ``.mlp_out``, ``.resid_post``: (B, S, H).
 
+    Raises
+    ------
+    ValueError
+        For layers that the model does not have.
+
+    Examples
+    --------
     >>> import lostlib
     >>> m, b = lostlib.load_model("mini-llava-1.5"), lostlib.load_benchmark("mini-pope", n=1)
     >>> with watch(m, layers=[2]) as stream:

@@ -23,9 +23,9 @@ def _text(words: str) -> dict[str, str]:
 class Template:
     """The template of a processor.
 
-    system    the line at the head of every prompt; None: what the template itself puts there
-    in_place  does it leave images where they stand between texts?
-    form      how it puts a question about an image, whose place is "…"
+    Attributes: `system`, the line at the head of every prompt (None is what the template itself puts there);
+    `in_place`, whether it leaves images where they stand between texts; `form`, how it puts a question about an image,
+    whose place is "…".
     """
 
     def __init__(self, processor: Any, system: str | None = None):

@@ -47,6 +47,8 @@ def phi(hidden: Tensor, dims: Iterable[int]) -> Tensor:
     -------
     Tensor (...), float32
 
+    Examples
+    --------
     >>> phi(torch.tensor([[3.0, 0.0, 0.0, 0.0], [1.0, -1.0, 1.0, 1.0]]), [0])
     tensor([2.0000, 1.0000])
     """
@@ -77,21 +79,15 @@ def threshold(tau: float | str, hidden_size: int) -> float:
 
 @dataclass(frozen=True)
 class Detector:
-    """Which tokens are sinks of a layer, by the residual stream entering it.
+    """Which tokens are sinks of a layer, by the residual stream entering it."""
 
-    dims       the sink dimensions, for kind `phi`
-    tau        phi from which on a token is a sink (see `threshold`)
-    strict     phi must exceed tau
-    kind       `phi`; or `massive`, the criterion of Sun et al. on any dimension: the largest |x[d]| is at least 100 and
-               at least 1000 times the median |x|
-    generated  can tokens that the model generates be sinks
-    """
-
-    dims: tuple[int, ...] = ()
-    tau: float = 20.0
-    strict: bool = False
+    dims: tuple[int, ...] = ()  #: the sink dimensions, for kind `phi`
+    tau: float = 20.0  #: phi from which on a token is a sink (see `threshold`)
+    strict: bool = False  #: phi must exceed tau
+    #: `phi`; or `massive`, the criterion of Sun et al. on any dimension, that the largest ``|x[d]|`` is at least 100
+    #: and at least 1000 times the median ``|x|``
     kind: str = "phi"
-    generated: bool = True
+    generated: bool = True  #: can tokens that the model generates be sinks
 
     def mask(self, hidden: Tensor) -> Tensor:
         """(..., H) residual stream -> (...) bool."""

@@ -34,8 +34,8 @@ class Published(NamedTuple):
     backbone: str
     hidden: int
     dims: tuple[int, ...]
-    evidence: str  # code: the VAR paper's code; figure: its Figure 7; inferred: from the backbone; reported: by others
-    models: tuple[str, ...] = ()  # patterns of the last part of a hub id, small letters
+    evidence: str  #: code is the VAR paper's, figure its Figure 7; inferred from the backbone; reported by others
+    models: tuple[str, ...] = ()  #: patterns of the last part of a hub id, small letters
 
 
 PUBLISHED = (
@@ -74,10 +74,11 @@ def published(name: str, hidden: int) -> Published | None:
 class Found(NamedTuple):
     """Sink dimensions of a model and how they were found."""
 
-    dims: tuple[int, ...]  # in ascending order
-    rule: str  # sun, tau or gap, see `find_dimensions`
-    strength: tuple[float, ...]  # of each dim: mean |x[d]| / RMS(x) of first tokens, at most sqrt(hidden size)
-    onset: int  # the first layer whose input shows them
+    dims: tuple[int, ...]  #: in ascending order
+    rule: str  #: sun, tau or gap, see `find_dimensions`
+    #: of each dim, the mean of ``|x[d]| / RMS(x)`` over first tokens, at most sqrt(hidden size)
+    strength: tuple[float, ...]
+    onset: int  #: the first layer whose input shows them
 
 
 def sink_dimensions(model: Any) -> tuple[int, ...]:
@@ -133,7 +134,7 @@ def find_dimensions(model: Any, items: list[Item] | None = None, tau: float = 20
 
 
 def _choose(x: Tensor, tau: float) -> Found:
-    """The rules of `find_dimensions` on |x| (layers, items, hidden) of first tokens."""
+    """The rules of `find_dimensions` on ``|x|`` (layers, items, hidden) of first tokens."""
     relative = (x / x.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-30)).mean(1)  # (layers, hidden)
     massive = ((x > MASSIVE) & (x >= RATIO * x.median(-1, keepdim=True).values)).float().mean(1) > 0.5
     if massive.any():

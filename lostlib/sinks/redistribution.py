@@ -61,6 +61,13 @@ def redistribute(
     -------
     (Tensor (B, heads, Q, K) of probs' dtype, bool Tensor (B, heads, Q) selected)
 
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit, masks that are not bool, or an unknown target or preset.
+
+    Examples
+    --------
     >>> row = torch.tensor([0.30, 0.05, 0.20, 0.10, 0.05, 0.15, 0.10, 0.05])
     >>> sinks, visual = torch.zeros(1, 8).bool(), torch.zeros(1, 8).bool()
     >>> sinks[0, [0, 2]] = visual[0, 2:6] = True

@@ -23,18 +23,14 @@ Properties = Iterator[tuple[str, Test]]
 class Outcome:
     """What a check says; a notebook shows it, and as a truth value it is whether everything passed."""
 
-    title: str
-    """What was checked."""
-    state: str
-    """`passed`, `failed`, `not yet` (unanswered) or `not here` (something it needs is not installed)."""
-    passed: tuple[str, ...] = ()
-    """The properties that hold, in the order in which they were tried."""
+    title: str  #: what was checked
+    state: str  #: `passed`, `failed`, `not yet` (unanswered) or `not here` (something it needs is not installed)
+    passed: tuple[str, ...] = ()  #: the properties that hold, in the order in which they were tried
+    #: what does not hold, one line each; of a function the first property alone, since the check stops there
     failed: str = ""
-    """What does not hold, a line each: of a function the first property, since nothing after it was tried."""
+    #: what is wrong with it and on which input, or what is to be done; after a pass, what is to be learned
     why: str = ""
-    """What is wrong with it and on which input, or what is to be done; after a pass, what is to be learned."""
-    example: tuple[Any, ...] = ()
-    """The arguments that show the failure."""
+    example: tuple[Any, ...] = ()  #: the arguments that show the failure
 
     def __bool__(self) -> bool:
         return self.state == "passed"

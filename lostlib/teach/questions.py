@@ -22,18 +22,13 @@ ANSWERS = ("falls", "stays", "rises")
 
 @dataclass(frozen=True)
 class Reading:
-    """A question about a figure's data, or about nothing but the text.
+    """A question about a figure's data, or about nothing but the text."""
 
-    options   what may be answered; from the data where they are its labels; none: a number
-    right     the answer
-    why       what is to be learned, shown after the right answer
-    hint      where to look, shown after a wrong one
-    """
-
+    #: what may be answered, computed from the data where they are its labels; a number if there are none
     options: tuple[Any, ...] | Rule
-    right: Any | Rule
-    why: str
-    hint: str
+    right: Any | Rule  #: the answer
+    why: str  #: what is to be learned, shown after the right answer
+    hint: str  #: where to look, shown after a wrong one
 
 
 def _steps(profile: pd.DataFrame) -> str:

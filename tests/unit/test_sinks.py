@@ -331,7 +331,7 @@ def test_detectors() -> None:
 
 
 def first_tokens(onset: int, size: float, dims: tuple[int, ...], layers: int = 6) -> Tensor:
-    """|x| of first tokens (layers, 3 items, 64), half-normal around 0.1, with `size` in `dims` from the onset on."""
+    """Absolute values of first tokens (layers, 3 items, 64), about 0.1, with `size` in `dims` from the onset on."""
     x = torch.randn(layers, 3, 64, generator=torch.Generator().manual_seed(2)).abs() * 0.1
     x[onset : layers - 1, :, dims] = size
     return x

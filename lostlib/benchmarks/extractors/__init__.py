@@ -1,8 +1,8 @@
 """From what a model said to the answer it gave: `EXTRACTORS[name](answer, options)`.
 
-options   ordered mapping letter -> text, or None; an option whose text is None is not offered
-result    a letter of options, "yes" or "no", a number or a list as text, or None where nothing can be inferred;
-          `vk_can_infer` also returns "Z", the letter its harness gives to a refusal
+The options map letters to texts, in order, or are None; an option whose text is None is not offered. The result is a
+letter of the options, "yes" or "no", a number or a list as text, or None where nothing can be inferred; `vk_can_infer`
+also returns "Z", the letter its harness gives to a refusal.
 
 `own` has our robust extractors, one per kind of answer; `compat` has those of the harnesses under their rules, so that
 the same raw answers can be scored as each harness would. None of them ever guesses.
