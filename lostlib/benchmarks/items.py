@@ -59,7 +59,7 @@ class Item:
 
     @property
     def guesses(self) -> int:
-        """Among how many answers one can guess: its options, two for yes or no, 0 where there is no telling."""
+        """How many answers one can guess from, two for yes or no, and 0 where there is no telling."""
         return len(self.options) if self.options else 2 * (self.kind == "yesno")
 
 
