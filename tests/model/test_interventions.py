@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import runpy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -404,6 +405,26 @@ def test_uniform_is_uniform_and_permuted_is_a_permutation(tiny, items) -> None:
         learned, dealt = before[1, 2, -1][block[1, 2, -1]], after[1, 2, -1][block[1, 2, -1]]
         torch.testing.assert_close(learned.sort().values, dealt.sort().values, rtol=1e-4, atol=1e-7)
         assert (learned - dealt).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("gap", [False, True])
+def test_what_is_dealt_out_stays_in_the_block(tiny, items, gap: bool) -> None:
+    """Also where the block has gaps, and where weights carry gradients."""
+    recorded = next(iter(Recorder(tiny, items, Sap(weights="permuted"))))
+    before, scores, _, rows = recorded
+    if gap:
+        visual = rows.visual.clone()
+        visual[:, ::3] = False
+        rows = replace(rows, visual=visual)
+    learned = before.clone().requires_grad_()
+    after = Sap(weights="permuted").edit(learned, scores, rows)
+    block = (rows.visual[:, None, None, :] & rows.visible).expand_as(after)
+    assert torch.equal(after[~block], before[~block])
+    inside = [weights.masked_fill(~block, 0.0).sort(dim=-1).values for weights in (before, after)]
+    torch.testing.assert_close(*inside, rtol=1e-4, atol=1e-6)
+    (gradient,) = torch.autograd.grad(after.square().sum(), learned)
+    assert gradient.isfinite().all()
+    assert (gradient[block] != 0).any()
 
 
 def test_gaussian_is_a_softmax_of_standard_normal_scores(tiny, items) -> None:

@@ -49,6 +49,18 @@ def papermill(chapter: str, out: Path, *words: str) -> subprocess.CompletedProce
 
 
 @pytest.mark.slow
+def test_a_committed_notebook_runs_in_its_own_folder(tmp_path: Path) -> None:
+    """As `jupyter execute` and `jupyter nbconvert --execute` do it, which are two fronts of nbclient."""
+    command = [Path(sys.executable).with_name("jupyter"), "execute", "notebooks/residual-stream.ipynb"]
+    done = subprocess.run(
+        [*command, f"--output={tmp_path / 'out'}"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    made = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    assert all(cell.execution_count for cell in made.cells if cell.cell_type == "code" and cell.source)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("chapter", IDS)
 def test_a_chapter_runs_from_the_shell_with_other_parameters(chapter: str, tmp_path: Path) -> None:
     done = papermill(chapter, tmp_path / "out.ipynb", "-p", "model", "mini-llava-1.5", "-p", "n_items", "50")

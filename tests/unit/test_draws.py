@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from scipy import stats
 
+from lostlib.interventions.sap import order
 from lostlib.models import keyed_random
 
 
@@ -47,3 +49,15 @@ def test_order_of_arguments_matters_and_broadcasting_does_not() -> None:
     assert keyed_random.chain(1, 2) != keyed_random.chain(2, 1)
     table = keyed_random.chain(5, torch.arange(4)[:, None], torch.arange(6)[None, :])
     assert table[2, 3] == keyed_random.chain(5, 2, 3)
+
+
+@pytest.mark.parametrize("width", [1, 5, 16, 17, 64, 333])
+def test_draws_are_put_in_one_order_on_every_machine(width) -> None:
+    """Equal ones stay in the order of their places, which torch promises of its slower sort only."""
+    drawn = torch.randn(3, 4, width, generator=torch.Generator().manual_seed(width))
+    tied = (4 * drawn).round() / 4  # zeros of both signs among them
+    infinite = tied.masked_fill(drawn.abs() > 1, torch.inf)
+    for values in (drawn, tied, infinite, -infinite, torch.zeros(2, width) * -1):
+        wanted = np.argsort(values.numpy(), axis=-1, kind="stable")
+        assert (order(values).numpy() == wanted).all()
+        assert (torch.argsort(values, dim=-1, stable=True).numpy() == wanted).all()  # as it is made elsewhere
