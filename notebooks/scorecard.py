@@ -51,7 +51,7 @@ import pandas as pd
 
 from lostlib import claims, results, stats
 from lostlib.checkpoints import CARDS
-from lostlib.claims import scorecard
+from lostlib.claims import moved, scorecard
 from lostlib.report import drawing, words
 
 # %% [markdown]
@@ -310,10 +310,8 @@ report.figure(
 # random draw. {numref}`tab-moved` sets the former verdicts beside those of today; {ref}`deviations` tells the story.
 
 # %% tags=["hide-input"]
-from lostlib.claims.moved import moved
-
 report.table(
-    moved(cells),
+    moved.moved(cells),
     "moved",
     "Verdicts over a model's benchmarks that are others than before the rules were revised, and what in the rule made the difference.",
     look="lost-sortable",
