@@ -24,7 +24,7 @@ RECIPES = ("gaussian_abs", "uniform", "permuted", "static", "gaussian_logits", "
 SIZES = (10, 25, 50, 100, 200, 500)
 PLANTED = {"sinks planted": {}, "planted, dimensions out": {"without": "dimensions"},
            "planted, tokens out": {"without": "tokens"}}  # fmt: skip
-OF_RID, OF_MIXING = ("C1", "C2", "C4", "C5", "C6"), ("C3", "C4", "C5", "C6")
+OF_RID, OF_MIXING = ("C1", "C2a", "C2b", "C4", "C6"), ("C3", "C4", "C6")
 
 # --- the choices ------------------------------------------------------------------------------------------------------
 
@@ -50,7 +50,7 @@ def _family(name: str, choices: Iterable[str] | Callable[[Study], Iterable[str]]
 
 @_family(REFERENCE, [REFERENCE])
 def _reference(study: Study, _: str) -> Verdicts:
-    found = study.of_stream(study.whole) | study.of_answers(*study.usual)
+    found = study.of_stream(study.whole) | study.of_drawn() | study.of_answers(*study.usual)
     for more in (study.of_sinks, study.of_cuts, study.of_var):
         try:
             found |= more()
@@ -61,7 +61,7 @@ def _reference(study: Study, _: str) -> Verdicts:
 
 @_family("rank rule", RANKS)
 def _ranked(study: Study, rule: str) -> Verdicts:
-    return study.of_stream(study.stream(rank=rule), OF_RID)
+    return study.of_stream(study.stream(rank=rule), OF_RID) | study.of_drawn(rank=rule)
 
 
 @_family("tolerance", ["2 times ε(RoPE)", "5 times ε(RoPE)", "10 times ε(RoPE)", "ε of the whole model"])
@@ -75,14 +75,19 @@ def _tolerance(study: Study, choice: str) -> Verdicts:
 
 @_family("MixIG", ["bits", "normalised", "causal"])
 def _mixing(study: Study, unit: str) -> Verdicts:
-    rows = study.stream(causal=True) if unit == "causal" else study.whole
-    by = {"bits": math.log(2), "normalised": np.log(rows["tokens"]), "causal": 1}[unit]
-    return study.of_stream(rows.assign(mixig=rows["mixig"] / by), OF_MIXING)
+    if unit == "causal":
+        return study.of_stream(study.stream(causal=True), OF_MIXING) | study.of_drawn(causal=True)
+
+    def other(rows: pd.DataFrame) -> pd.DataFrame:
+        by = math.log(2) if unit == "bits" else np.log(rows["tokens"])
+        return rows.assign(mixig=rows["mixig"] / by).drop(columns="tme")  # the headroom only stands beside
+
+    return study.of_stream(other(study.whole), OF_MIXING) | study.of_drawn(other)
 
 
 @_family("layers", ["without the first"])
 def _deep(study: Study, _: str) -> Verdicts:
-    return study.of_stream(study.whole[study.whole["layer"] > 0])
+    return study.of_stream(study.whole[study.whole["layer"] > 0]) | study.of_drawn(lambda rows: rows[rows["layer"] > 0])
 
 
 @_family("noise", ["Noise Δ by token", "Noise Δ by unit", "in all layers at once", *(f"weights {w}" for w in RECIPES)])
@@ -92,7 +97,7 @@ def _noise(study: Study, choice: str) -> Verdicts:
         before, _, _ = study.usual
         return study.of_answers(before, {name: study.noisy(name, weights=what) for name in study.names})
     if choice == "in all layers at once":
-        return study.of_stream(study.stream(scope="model"), ("C4", "C5"))
+        return study.of_stream(study.stream(scope="model"), ["C4"]) | study.of_drawn(scope="model")
     rows = study.stream(controls=["noise_delta", "noise_delta:scale=token", "noise_delta:scale=unit"])
     scaled = rows[rows["control"] != "noise_delta"].replace({"control": {f"noise_delta:scale={what}": "noise_delta"}})
     return study.of_stream(scaled, ["C4"])
@@ -112,9 +117,11 @@ def _reading(study: Study, reading: str) -> Verdicts:
 @_family("massive activations", ["strongest dimension out", *PLANTED])
 def _massive(study: Study, choice: str) -> Verdicts:
     if choice not in PLANTED:
-        return study.of_stream(study.stream(without="dimensions"))
-    planted = study.sinks_in != study.model
-    return study.of_stream(study.stream(of=study.sinks_in, **PLANTED[choice])) if planted else {}
+        return study.of_stream(study.stream(without="dimensions")) | study.of_drawn(without="dimensions")
+    if study.sinks_in == study.model:
+        return {}
+    how = {"of": study.sinks_in, **PLANTED[choice]}
+    return study.of_stream(study.stream(**how)) | study.of_drawn(**how)
 
 
 @_family("sinks", ["tau 5 %", "tau 20 %", "tau 50 %", "cut to zero", "rho 0.5", "rho 0.8", "rho 0.9"])
@@ -131,14 +138,14 @@ def _sinks(study: Study, choice: str) -> Verdicts:
 def _weights(study: Study, of: str) -> Verdicts:
     if study.model != "mini-llava-1.5":  # the recipe of which there are several trainings is the smaller one's
         return {}
-    return study.of_stream(study.stream(of=of, n=study.many)) | study.of_model(of, study.seeds)
+    return study.of_stream(study.stream(of=of, n=study.many)) | study.of_drawn(of=of) | study.of_model(of)
 
 
 @_family("arithmetic", lambda study: study.computed)
 def _arithmetic(study: Study, choice: str) -> Verdicts:
     of, n = study.computed[choice]
     if choice not in BACKENDS:
-        return study.of_stream(study.stream(of=of)) | study.of_model(of, 1, n)
+        return study.of_stream(study.stream(of=of)) | study.of_drawn(of=of) | study.of_model(of, n)
     _, noisy, text = study.usual
     before = {name: study.answers(name, of=of) for name in study.names}
     return study.of_stream(study.stream(of=of)) | study.of_answers(before, noisy, text)
@@ -163,20 +170,16 @@ def _reader(study: Study, how: str) -> Verdicts:
     return study.of_answers(before, noisy, [run for run in text if run is not None])
 
 
-@_family("seeds and items", lambda study: [f"seed {study.seed + s} alone" for s in range(study.seeds)])
-def _seed(study: Study, choice: str) -> Verdicts:
-    before, noisy, text = study.usual
-    one = int(choice.split()[1]) - study.seed
-    return study.of_answers(before, {name: [runs[one]] for name, runs in noisy.items()}, text)
-
-
-@_family("seeds and items", lambda study: [f"{n} items" for n in SIZES if n < study.n])
+@_family("items", lambda study: [f"{n} items" for n in SIZES if n < study.n])
 def _size(study: Study, choice: str) -> Verdicts:
     n = int(choice.split()[0])
     before, noisy, text = study.usual
     rows = study.whole
     first = rows["item"].drop_duplicates().head(n)
-    return (study.of_stream(rows[rows["item"].isin(first)]) if n < study.many else {}) | study.of_answers(
+    found = study.of_stream(rows[rows["item"].isin(first)]) if n < study.many else {}
+    if n < study.half:
+        found |= study.of_drawn(lambda drawn: drawn[drawn["item"].isin(first)])
+    return found | study.of_answers(
         {name: frame.head(n) for name, frame in before.items()},
         {name: [run.head(n) for run in runs] for name, runs in noisy.items()},
         [run.head(n) for run in text],
@@ -185,7 +188,7 @@ def _size(study: Study, choice: str) -> Verdicts:
 
 # --- as tables --------------------------------------------------------------------------------------------------------
 
-DECIDES = {"C1": 0, "C2": 0, "C3": 1, "C4": 1, "C5": 1, "C7": 0, "C9": 2}  # of several estimates the one that decides
+DECIDES = {"C3": 1, "C4": 1, "C5": 1, "C9": 1}  # of several estimates the one that decides
 COLUMNS = ["family", "choice", "claim", "column", "status", "usual", "flipped", "value", "low", "high", "measured"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,11 +14,14 @@ from lostlib import claims
 from lostlib.benchmarks import Benchmark, Choice, load_benchmark
 from lostlib.catalog import EXPERIMENTS
 from lostlib.checkpoints import ModelChoice
+from lostlib.claims import scorecard
 from lostlib.claims.verdicts import Verdict
 from lostlib.tables import NotThere
 
+Ask = Callable[..., pd.DataFrame]
 Verdicts = dict[str, Verdict]  # by column: the claim, and of several benchmarks the name, "C7 mini-pope"
 FEW, MANY, HALF, READ, CUT = 50, 200, 100, 300, 500  # items: metrics again, in the chapters; float16; readings; sinks
+SINGLE = "mini-realworldqa"  # asks one question a picture
 TYPES, BACKENDS = ("float32", "bfloat16", "float16"), ("eager", "sdpa")
 PROFILES = {"as lmms-eval": "lmms", "as VLMEvalKit": "vlmevalkit"}
 LETTER = "to the letter"
@@ -28,14 +32,6 @@ HARNESSES = {
 }
 UNREAD_OUT = "unread left out"
 READERS = (LETTER, *HARNESSES, UNREAD_OUT)
-RULES: dict[str, Callable[[pd.DataFrame], Verdict]] = {
-    "C1": claims.attention_at_tolerance,
-    "C2": claims.ffn_innovates,
-    "C3": claims.attention_mixes,
-    "C4": lambda rows: claims.noise_innovates(rows, "C4"),
-    "C5": lambda rows: claims.noise_innovates(rows, "C5"),
-    "C6": claims.one_order,
-}
 
 
 class Study:
@@ -46,19 +42,22 @@ class Study:
     ask : callable
         Gives a table's rows for an experiment and keywords, as `lostlib.results.Reader`; `NotThere` says that there
         is none, and the choices that need it are left out.
+    held : callable
+        The same for what takes long to measure and is only asked for where it is shipped: several draws, other
+        readings.
     model, benchmark
         As for `lostlib.results.obtain`; `benchmark` is that of the residual metrics.
-    benchmarks : sequence of str
+    names : sequence of str
         Those that are answered; the first mini-mathvista among them is asked for C9.
     n, seed, seeds : int
         Items, the first seed and the number of seeds of what is random.
     """
 
     def __init__(
-        self, ask: Callable[..., pd.DataFrame], model: str, benchmark: str, benchmarks: Sequence[str], n: int,
-        seed: int = 0, seeds: int = 5,
+        self, ask: Ask, held: Ask, model: str, benchmark: str, names: Sequence[str], n: int, seed: int = 0,
+        seeds: int = claims.SEEDS,
     ) -> None:  # fmt: skip
-        self.ask, self.model, self.benchmark, self.names = ask, model, benchmark, list(benchmarks)
+        self.ask, self.held, self.model, self.benchmark, self.names = ask, held, model, benchmark, list(names)
         self.n, self.seed, self.seeds = n, seed, seeds
         self.few, self.many, self.half, self.cut = (min(n, most) for most in (FEW, MANY, HALF, CUT))
         self.own = ModelChoice.parse(model)
@@ -67,27 +66,41 @@ class Study:
         self.sinks_in = f"{model}-sinks" if model == "mini-llava-1.5" else model  # it has none of its own
         self._kept: dict[str, pd.DataFrame] = {}
 
-    def _get(self, experiment: str, **asked: object) -> pd.DataFrame:
+    def _get(self, ask: Ask, experiment: str, **asked: object) -> pd.DataFrame:
         name = f"{experiment} {sorted(asked.items())}"
         if name not in self._kept:
-            self._kept[name] = self.ask(experiment, **asked)
+            self._kept[name] = ask(experiment, **asked)
         return self._kept[name]
 
     def stream(self, of: str = "", on: str = "", n: int = 0, **own: object) -> pd.DataFrame:
         """Residual metrics."""
-        return self._get("residual", model=of or self.model, benchmark=on or self.benchmark, n=n or self.few,
-                         seed=self.seed, **own)  # fmt: skip
+        return self._get(self.ask, "residual", model=of or self.model, benchmark=on or self.benchmark,
+                         n=n or self.few, seed=self.seed, **own)  # fmt: skip
 
-    def answers(self, name: str, intervention: str = "none", of: str = "", run: int = 0, n: int = 0) -> pd.DataFrame:
-        """Answers of the untouched model or under an intervention."""
-        drawn = {"seed": self.seed + run} if intervention != "none" else {}
-        return self._get("answers", model=of or self.model, benchmark=name, n=n or self.n, intervention=intervention,
-                         **drawn)  # fmt: skip
+    def drawn(self, of: str = "", on: str = "", n: int = 0, **own: object) -> pd.DataFrame:
+        """Residual metrics of several draws of Noise QKV's matrices."""
+        return self._get(self.held, "residual", model=of or self.model, benchmark=on or self.benchmark,
+                         n=n or self.half, seed=self.seed, **scorecard.DRAWN | own)  # fmt: skip
 
-    def noisy(self, name: str, keys: str = "visual", weights: str = "gaussian", runs: int = 1, **how) -> list:
+    def answers(self, name: str, text: str = "none", of: str = "", n: int = 0, run: int = 0, long: bool = False):
+        """Answers of the untouched model or under an intervention; seeds after the first if shipped, or if `long`."""
+        drawn = {"seed": self.seed + run} if text != "none" else {}
+        return self._get(self.ask if long or not run else self.held, "answers", model=of or self.model, benchmark=name,
+                         n=n or self.n, intervention=text, **drawn)  # fmt: skip
+
+    def runs(self, name: str, text: str, of: str = "", n: int = 0, long: bool = False) -> list[pd.DataFrame]:
+        """Answers under an intervention, a run a seed, as many as there are."""
+        found = [self.answers(name, text, of, n)]
+        try:
+            while len(found) < self.seeds:
+                found.append(self.answers(name, text, of, n, len(found), long))
+        except NotThere:
+            pass
+        return found
+
+    def noisy(self, name: str, keys: str = "visual", weights: str = "gaussian", **how: Any) -> list[pd.DataFrame]:
         """Answers with other weights on some keys, a run a seed."""
-        text = f"sap:keys={keys},weights={weights}"
-        return [self.answers(name, text, run=run, **how) for run in range(runs)]
+        return self.runs(name, scorecard.NOISE.format(keys=keys, weights=weights), **how)
 
     @cached_property
     def whole(self) -> pd.DataFrame:
@@ -96,57 +109,80 @@ class Study:
 
     @cached_property
     def usual(self) -> tuple[dict, dict, list]:
-        """Answers as the chapters judge them: untouched, with noise on visual keys (several seeds), on text keys."""
+        """Answers as the chapters judge them: untouched, with noise on visual keys, on text keys."""
         before = {name: self.answers(name) for name in self.names}
-        noisy = {name: self.noisy(name, runs=self.seeds) for name in self.names}
-        return before, noisy, self.noisy(self.sums, "text") if self.sums else []
+        noisy = {name: self.noisy(name, long=True) for name in self.names}
+        return before, noisy, self.noisy(self.sums, "text", long=True) if self.sums else []
 
     # --- from tables to verdicts --------------------------------------------------------------------------------------
 
-    def of_stream(self, rows: pd.DataFrame, only: Iterable[str] = tuple(RULES)) -> Verdicts:
+    def of_stream(self, rows: pd.DataFrame, only: Iterable[str] = tuple(scorecard.OF_STREAM)) -> Verdicts:
         """Verdicts from residual rows."""
-        return {claim: RULES[claim](rows) for claim in only}
+        return {claim: scorecard.OF_STREAM[claim](rows) for claim in only}
+
+    def of_drawn(self, change: Callable[[pd.DataFrame], pd.DataFrame] = lambda rows: rows, **own: Any) -> Verdicts:
+        """C5, from rows of several draws; nothing where they are not shipped."""
+        try:
+            return {"C5": claims.noise_qkv_innovates(change(self.drawn(**own)))}
+        except NotThere:
+            return {}
 
     def of_answers(self, before: dict, noisy: dict, text: Sequence[pd.DataFrame] = ()) -> Verdicts:
-        """Verdicts from each benchmark's untouched answers and those under noise on visual and on text keys."""
+        """Verdicts from each benchmark's untouched answers and those under noise on visual and on text keys.
+
+        What too few seeds leave undecided is left out: that is a rule's caution, and no finding.
+        """
         found = {
-            f"C7 {name}": claims.noise_is_harmless(before[name], runs, self.asked_of[name].chance, name)
+            f"C7 {name}": claims.noise_is_harmless(before[name], runs, self.chances(name, before[name]), name)
             for name, runs in noisy.items()
         }
-        if set(noisy) == set(self.names) and len(noisy) >= 3:  # fewer cannot tell
+        found = {key: v for key, v in found.items() if v.status != claims.UNDECIDED or self._enough(noisy[key[3:]])}
+        if len(found) == len(self.names) >= 3:  # fewer cannot tell
             found["C8"] = claims.majority(list(found.values()))
-        if text and self.sums in noisy:
-            found["C9"] = claims.text_is_needed(before[self.sums], text[0], noisy[self.sums], self.sums)
+        if text and self.sums in before:
+            own = before[self.sums]
+            needed = claims.text_is_needed(own, text, self.chances(self.sums, own), self.sums)
+            found |= {"C9": needed} if needed.status != claims.UNDECIDED or self._enough(text) else {}
         return found
 
-    def of_model(self, of: str, runs: int, n: int = 0) -> Verdicts:
+    def chances(self, name: str, rows: pd.DataFrame) -> list[float]:
+        """What guessing earns in each of the rows."""
+        guess = self.asked_of[name].chances
+        return [guess[item] for item in rows["item"]]
+
+    @staticmethod
+    def _enough(runs: Sequence[pd.DataFrame]) -> bool:
+        return len(runs) >= claims.SEEDS
+
+    def of_model(self, of: str, n: int = 0) -> Verdicts:
         """Verdicts from all answers of another model, or of this one loaded otherwise."""
         before = {name: self.answers(name, of=of, n=n) for name in self.names}
-        noisy = {name: self.noisy(name, of=of, runs=runs, n=n) for name in self.names}
+        noisy = {name: self.noisy(name, of=of, n=n) for name in self.names}
         return self.of_answers(before, noisy, self.noisy(self.sums, "text", of=of, n=n) if self.sums else ())
 
     def of_sinks(self, tau: float = 0.1) -> Verdicts:
         """C10, with another share of its energy from which on a token is a sink."""
-        rows = self._get("sinks", model=self.model, benchmark=self.benchmark, n=min(self.n, 120), tau="10%")
+        rows = self._get(self.held, "sinks", model=self.model, benchmark=SINGLE, n=min(self.n, FEW), tau=scorecard.TAU)
         return {"C10": claims.sinks_exist(rows.assign(sink=rows["share"] >= tau))}
 
     def of_cuts(self, flavour: str = "") -> Verdicts:
-        """C11, where sinks were planted or grew."""
-        name, of = self.benchmark, self.sinks_in
-        cut, *others = (
-            self.answers(name, f"knockout:keys={keys}{flavour},tau=10%", of=of, run=run, n=self.cut)
-            for keys, run in (("sinks", 0), ("random", 0), ("random", 1), ("random", 2))
-        )
-        chance = load_benchmark(name, n=self.n).chance
-        return {"C11": claims.sinks_are_idle(self.answers(name, of=of, n=self.cut), cut, others, chance, name)}
+        """C11a and C11b on the first benchmark, where sinks were planted."""
+        name, of, n = self.names[0], self.sinks_in, self.cut
+        texts = {keys: f"knockout:keys={keys}{flavour},tau={scorecard.TAU}" for keys in ("sinks", "random")}
+        before, cut = (self.answers(name, text, of=of, n=n) for text in ("none", texts["sinks"]))
+        others, chance = self.runs(name, texts["random"], of, n), self.chances(name, before)
+        found = {"C11a": claims.sinks_are_idle(before, cut, chance, name, planted=True)}
+        if self._enough(others):
+            found["C11b"] = claims.random_cuts_cost_more(before, cut, others, chance, name, planted=True)
+        return found
 
     def of_var(self, rho: float | None = None) -> Verdicts:
-        """C12 over all benchmarks, where sinks were planted or grew; at the paper's rho if none is given."""
+        """C12 over all benchmarks, where sinks were planted; at the paper's rho if none is given."""
         found = []
         for name in self.names:
-            how = f"var:tau=10%,p=0.6,rho={claims.rho_for(name) if rho is None else rho}"
-            before, after = (self.answers(name, text, of=self.sinks_in, n=self.cut) for text in ("none", how))
-            found.append(claims.var_helps(before, after, self.asked_of[name].chance, name))
+            text = scorecard.VAR.format(rho=claims.rho_for(name) if rho is None else rho)
+            before, after = (self.answers(name, one, of=self.sinks_in, n=self.cut) for one in ("none", text))
+            found.append(claims.var_helps(before, after, self.chances(name, before), name, planted=True))
         return {"C12": claims.combined(found)}
 
     def of_readings(self, said: str) -> Verdicts:
@@ -167,7 +203,9 @@ class Study:
         for name in self.names if "readings" in EXPERIMENTS else ():
             try:
                 found.append(
-                    self._get("readings", model=self.model, benchmark=name, n=min(self.n, READ)).assign(on=name)
+                    self._get(self.held, "readings", model=self.model, benchmark=name, n=min(self.n, READ)).assign(
+                        on=name
+                    )
                 )
             except NotThere:
                 continue

@@ -25,9 +25,8 @@ from lostlib.report.verdicts import MARKS
 ROW, COLUMN, TEXT = 0.24, 0.22, 0.75  # inches that a row and a column take; rows that a line of words takes
 LETTERS = 62  # that a line of a figure holds
 # status -> a colour of the style and its strength: `.lost-holds` and so on of book/_static/lost.css
-SHADES = {"holds": ("C2", 0.4), "fails": ("C1", 0.4), "opposite": ("C3", 0.6), "undecided": ("C0", 0.12),
+SHADES = {"holds": ("C2", 0.4), "opposite": ("C3", 0.6), "fails": ("C1", 0.4), "undecided": ("#9a7d00", 0.2),
           "not measurable": ("C4", 0.14), "not run": ("C4", 0.0)}  # fmt: skip
-SHADES |= {"does not hold": SHADES["fails"], "not measurable here": SHADES["not measurable"]}
 SAID = ", ".join(f"{mark} {status}" for status, mark in MARKS.items())
 
 
