@@ -103,8 +103,7 @@ class Shelf:
     def ask(self, experiment: str, *, n: int, **asked: Any) -> pd.DataFrame:
         """The first n items of a table, for `claims.choices`; where there is none, or a shorter one, NotThere."""
         rows = self.get(experiment, **asked)
-        items = [] if rows is None else rows["item"].unique()
-        if rows is None or len(items) < n:
+        if rows is None or len(items := rows["item"].unique()) < n:
             raise tables.NotThere(f"no table of {experiment} with {n} items: {asked}")
         return rows[rows["item"].isin(items[:n])]
 
@@ -247,7 +246,7 @@ def lines(found: Sequence[Verdict], models: Sequence[str], flips: pd.DataFrame) 
 
     `flips` counts choices by claim, as `claims.choices.flips` does.
     """
-    every, firm = by_model(found), flips.set_index("claim")
+    every, firm = by_model(found), {row["claim"]: row for row in flips.to_dict("records")}
     rows = []
     for claim, about in claims.CLAIMS.items():
         own = [every[claim, model] for model in models]
@@ -256,8 +255,8 @@ def lines(found: Sequence[Verdict], models: Sequence[str], flips: pd.DataFrame) 
             for cell in own
         ]
         end = holds_in([cell.status for cell in own])
-        if claim in firm.index:
-            end += f"; flips under {firm.loc[claim, 'flip']} of {firm.loc[claim, 'choices']} choices"
+        if claim in firm:
+            end += "; flips under {flip} of {choices} choices".format_map(firm[claim])
         rows.append(Line(claim, about.text, about.published, seen, end))
     return rows
 

@@ -62,7 +62,7 @@ class Study:
         self.few, self.many, self.half, self.cut = (min(n, most) for most in (FEW, MANY, HALF, CUT))
         self.own = ModelChoice.parse(model)
         self.asked_of: dict[str, Benchmark] = {name: load_benchmark(name, n=n) for name in self.names}
-        self.sums = next((name for name in self.names if Choice.parse(name).rules.sums), None)
+        self.sums: str | None = next((name for name in self.names if Choice.parse(name).rules.sums), None)
         self.sinks_in = f"{model}-sinks" if model == "mini-llava-1.5" else model  # it has none of its own
         self._kept: dict[str, pd.DataFrame] = {}
 
@@ -139,7 +139,7 @@ class Study:
         found = {key: v for key, v in found.items() if v.status != claims.UNDECIDED or self._enough(noisy[key[3:]])}
         if len(found) == len(self.names) >= 3:  # fewer cannot tell
             found["C8"] = claims.majority(list(found.values()))
-        if text and self.sums in before:
+        if text and self.sums and self.sums in before:
             own = before[self.sums]
             needed = claims.text_is_needed(own, text, self.chances(self.sums, own), self.sums)
             found |= {"C9": needed} if needed.status != claims.UNDECIDED or self._enough(text) else {}
@@ -202,13 +202,11 @@ class Study:
         found = []
         for name in self.names if "readings" in EXPERIMENTS else ():
             try:
-                found.append(
-                    self._get(self.held, "readings", model=self.model, benchmark=name, n=min(self.n, READ)).assign(
-                        on=name
-                    )
-                )
+                rows = self._get(self.held, "readings", model=self.model, benchmark=name, n=min(self.n, READ))
             except NotThere:
                 continue
+            pilot = rows.get("pilot", False)  # other items, by which layers were chosen
+            found.append(rows[~rows.assign(pilot=pilot)["pilot"]].assign(on=name))
         return pd.concat(found) if found else pd.DataFrame(columns=["on", "reading", "seed"])
 
     def reread(self, name: str, frame: pd.DataFrame, how: str) -> pd.DataFrame | None:

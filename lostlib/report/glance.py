@@ -99,7 +99,7 @@ def drawn(rows: pd.DataFrame, columns: Sequence[tuple[str, str, str]]) -> Figure
     columns : sequence of (column, head, second head)
         Which entries of `column` are shown, in order, under which words.
     """
-    at, heads, height = {}, {}, 0.0
+    at, heads, height = dict[tuple, float](), dict[str, float](), 0.0
     for family, choice in dict.fromkeys(zip(rows["family"], rows["choice"], strict=True)):
         if family not in heads:
             height += 1.3 if heads else 0.25
@@ -109,12 +109,12 @@ def drawn(rows: pd.DataFrame, columns: Sequence[tuple[str, str, str]]) -> Figure
     names = WIDTH / COLUMN - len(columns)  # what the columns leave
     deep = 0.4 * max(len(f"{head} {second}") for _, head, second in columns) + 1
     fig, ax = _paper(height + deep + 0.2, WIDTH / COLUMN, top=-deep, left=-names)
-    found = rows.set_index(["family", "choice", "column"])[["status", "flipped"]]
+    found = {(r.family, r.choice, r.column): (r.status, r.flipped) for r in rows.itertuples()}
     for (family, choice), y in at.items():
         ax.text(-0.2, y, choice, ha="right", va="center")
         for x, (column, _, _) in enumerate(columns):
-            if (family, choice, column) in found.index:
-                _cell(ax, x, y, *found.loc[(family, choice, column)])
+            if (family, choice, column) in found:
+                _cell(ax, x, y, *found[family, choice, column])
             else:
                 ax.text(x + 0.5, y, "·", ha="center", va="center")
     for family, y in list(heads.items())[1:]:

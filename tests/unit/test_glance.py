@@ -99,7 +99,7 @@ def cell(claim: str, model: str, status: str, benchmark: str = "mini-pope") -> V
 def test_a_line_counts_the_models_that_can_tell():
     opposite, unable = claims.OPPOSITE, claims.UNMEASURABLE
     assert scorecard.holds_in(["holds", opposite, opposite, unable, claims.NOT_RUN]) == "holds in 1 of 3, opposite in 2"
-    assert scorecard.holds_in([unable]) == "no model can tell"
+    assert scorecard.holds_in([unable]) == "none can tell"
     found = [
         cell(claim, model, status) for claim in claims.CLAIMS for model, status in (("a", "holds"), ("b", opposite))
     ]
