@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -120,7 +120,7 @@ def _massive(study: Study, choice: str) -> Verdicts:
         return study.of_stream(study.stream(without="dimensions")) | study.of_drawn(without="dimensions")
     if study.sinks_in == study.model:
         return {}
-    how = {"of": study.sinks_in, **PLANTED[choice]}
+    how: dict[str, Any] = {"of": study.sinks_in, **PLANTED[choice]}
     return study.of_stream(study.stream(**how)) | study.of_drawn(**how)
 
 
@@ -154,7 +154,7 @@ def _arithmetic(study: Study, choice: str) -> Verdicts:
 @_family("prompt", PROFILES)
 def _prompt(study: Study, profile: str) -> Verdicts:
     found: Verdicts = {}
-    before, noisy, text = {}, {}, []
+    before, noisy, text = {}, {}, list[pd.DataFrame]()
     for name in study.names:
         if other := study.asked(name, profile):
             before[name], noisy[name] = study.answers(other), study.noisy(other)
@@ -223,7 +223,8 @@ def flips(rows: pd.DataFrame) -> pd.DataFrame:
     others = rows[rows["family"] != REFERENCE]
     each = others.groupby(["claim", "family", "choice"], sort=False)["flipped"].any().reset_index()
     found = []
-    for claim, own in sorted(each.groupby("claim"), key=lambda found: list(claims.CLAIMS).index(found[0])):
+    for claim in (claim for claim in claims.CLAIMS if claim in set(each["claim"])):
+        own = each[each["claim"] == claim]
         counts = own.groupby("family", sort=False)["flipped"].agg(["sum", "size"])
         where = "; ".join(f"{name} ({n} of {of})" for name, (n, of) in counts.iterrows() if n)
         found.append({"claim": claim, "choices": len(own), "flip": int(own["flipped"].sum()), "where": where})
@@ -259,7 +260,7 @@ def holding(claim: str, rows: pd.DataFrame, of: str) -> str:
     others = dict.fromkeys(own.loc[own["family"] != REFERENCE, "family"])
     count = f"{len(held) or 'none'} of the {_many(len(own), 'verdict')}"
     named = "; ".join(
-        f"{choice} ({', '.join(found['column'])})" for choice, found in held.groupby("choice", sort=False)
+        f"{one} ({', '.join(held.loc[held['choice'] == one, 'column'])})" for one in held["choice"].unique()
     )
     where = f": {named}" if named else ""
     return f"{claim} holds in {count} that {of} gives{where}. Varied were: {', '.join(others) or 'nothing'}."
@@ -274,13 +275,10 @@ def moved(family: str, rows: pd.DataFrame, of: str) -> str:
     turned = own[own["flipped"]]
     if own.empty:
         return f"No choice that concerns {family} was tried on {of}."
-    ways = {
-        column: ", ".join(
-            f"{usual} → {status}" for usual, status in dict.fromkeys(zip(f["usual"], f["status"], strict=True))
-        )
-        + f" under {', '.join(f'“{choice}”' for choice in f['choice'])}"
-        for column, f in turned.groupby("column", sort=False)
-    }
+    ways: dict[str, list[str]] = {}
+    for row in turned.itertuples():
+        ways.setdefault(f"{row.column} ({row.usual} → {row.status})", []).append(f"“{row.choice}”")
     count = f"{len(turned) or 'none'} of the {_many(len(own), 'verdict')} flip{'s' * (len(turned) < 2)}"
-    told = f": {'; '.join(f'{column} ({way})' for column, way in ways.items())}" if ways else ""
+    told = "; ".join(f"{way} under {', '.join(under)}" for way, under in ways.items())
+    told = f": {told}" if told else ""
     return f"Under the choices tried on {of} that concern {family}, {count}{told}."
