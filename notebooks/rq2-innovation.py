@@ -119,9 +119,7 @@ report.figure(
 # position encoding is {num}`rid_eps_rope:.3f:ci`.
 
 # %% tags=["hide-input"]
-at_tolerance, ffn_over = (
-    rule(rows).of(model, benchmark) for rule in (claims.attention_at_tolerance, claims.ffn_innovates)
-)
+at_tolerance, ffn_over = claims.attention_at_tolerance(rows), claims.ffn_innovates(rows)
 report.say("rid_attn_minus_eps", at_tolerance.parts[0].value)
 report.say("rid_ffn_minus_attn", ffn_over.parts[0].value)
 report.say("rid_noise_minus_attn", stats.contrast(rows, "rid", {"kind": "Noise Δ"}, {"kind": "attention"}))

@@ -148,9 +148,9 @@ report.say("attn_unmixes_in", (_signs.loc["attention", "high"] < 0).sum())
 report.say("ffn_mixes_in", (_signs.loc["FFN", "low"] > 0).sum())
 
 # %% tags=["hide-input"]
-report.verdict(*attention_mixes.of(model, benchmark).box)
+report.verdict(*attention_mixes.box)
 for _claim in ("C4", "C5"):
-    report.verdict(*claims.noise_innovates(rows, _claim).of(model, benchmark).box)
+    report.verdict(*claims.noise_innovates(rows, _claim).box)
 
 # %% [markdown]
 # C3 is a statement about means over layers. Layer by layer ({numref}`fig-mixig`) attention *un-mixes*, with its interval below
@@ -353,9 +353,7 @@ report.figure(
 report.verdict(
     *claims.combined(
         [claims.noise_is_harmless(baseline[n], [after[n, "visual: gaussian"]], chance[n], n) for n in _names]
-    )
-    .of(model, "+".join(_names))
-    .box
+    ).box
 )
 _asks_sums = next((name for name in _names if (baseline[name]["group"] == "arithmetic").any()), None)
 if _asks_sums:
@@ -364,7 +362,7 @@ if _asks_sums:
     for _key, _part in zip(("sums_text_change", "sums_visual_change"), sums.parts, strict=False):
         report.say(_key, _part.value)
     report.say("sums_base", stats.mean(_runs[0].loc[_runs[0]["group"] == "arithmetic", "correct"]))
-    report.verdict(*sums.of(model, _asks_sums).box)
+    report.verdict(*sums.box)
 
 # %% [markdown]
 # Sums are asked with numbers that training never put together, so their baseline is {num}`sums_base:.3f:ci`. They change by

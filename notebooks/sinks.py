@@ -321,9 +321,9 @@ report.say("published_background_high", report.published("sink_background_high")
 _others = [name for name in _models if name != model]
 _judged = _others[0] if _planted and _others else model  # what was planted proves nothing
 _found = claims.sinks_exist(tokens[_judged], planted=_judged == model and bool(_planted))
-_text, _printed, _measured, *_rest = _found.of(_judged, benchmark).box
+_text, _printed, _measured, _status, _rule = _found.box
 _beside = f"; {model}, planted: {counted:.2f}" if _judged != model else ""
-report.verdict(_text, _printed, f"{_judged}: {_measured}{_beside}", *_rest)
+report.verdict(_text, _printed, f"{_judged}: {_measured}{_beside}", _status, _rule)
 
 # %% [markdown]
 # ## Attention maps
@@ -468,7 +468,7 @@ report.verdict(
     *claims.combined([
         claims.sinks_are_idle(_bases[n], _cut[n, "sinks"][0], _cut[n, "as many random"], _chance[n], n) if has_sinks
         else claims.without_sinks("C11", n) for n in _on
-    ]).of(model, "+".join(_on)).box
+    ]).box
 )  # fmt: skip
 
 # %% [markdown]
@@ -598,7 +598,7 @@ report.verdict(
     *claims.combined([
         claims.var_helps(_bases[n], _moved[model, n, claims.rho_for(n)], _chance[n], n) if has_sinks
         else claims.without_sinks("C12", n) for n in _names
-    ]).of(model, "+".join(_names)).box
+    ]).box
 )  # fmt: skip
 
 # %% [markdown]
