@@ -444,9 +444,10 @@ report.tell(choices.moved("items", grid, model))
 #
 # ## What could fool us
 #
-# - **One at a time.** Every row changes one choice and leaves the others. Two harmless choices may flip a verdict together; all combinations would be
+# - **One at a time.** A row of the grid changes one choice and leaves the others. Two harmless choices may flip a verdict together; all combinations would be
 #   thousands of runs.
-# - **A verdict that does not flip is not right.** It is the same under the choices that we thought of.
+# - **A verdict that does not flip need not be right.** It is the same under the choices that we tried. We did not vary the heads in which attention is replaced, the
+#   share that VAR moves or the dimensions in which sinks are looked for, and C5 only where ten draws of matrices were measured.
 # - **Marks are coarse.** A verdict can stay while the number doubles, and flip while it hardly moves: read the intervals in
 #   {numref}`tab-flipped`.
 # - **Small samples where metrics are measured again.** The rows of {numref}`fig-items` say what so few items can tell.
