@@ -230,7 +230,7 @@ def crossed_ratio(
 
     By the delta method: a ratio's error is that of the mean of ``(numerator - ratio * denominator) / mean
     denominator``, which `crossed` gives; draws are the same in all parts. In simulations 95 % intervals cover 93 to
-    97 % at five draws and 200 pictures; at two draws 86 to 97 %, so two draws are a hint and no more. A denominator
+    97 % at five draws and 200 pictures; at two draws 85 to 97 %, so two draws are a hint and no more. A denominator
     that is close to zero against its own error needs another method.
 
     Parameters

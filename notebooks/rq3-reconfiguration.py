@@ -80,6 +80,7 @@ import seaborn as sns
 
 from lostlib import claims, results, stats
 from lostlib.benchmarks import Choice, load_benchmark
+from lostlib.claims.scorecard import DRAWN
 from lostlib.report import drawing, interactive, words
 
 # %% [markdown]
@@ -148,9 +149,10 @@ report.say("attn_unmixes_in", (_signs.loc["attention", "high"] < 0).sum())
 report.say("ffn_mixes_in", (_signs.loc["FFN", "low"] > 0).sum())
 
 # %% tags=["hide-input"]
-report.verdict(*attention_mixes.box)
-for _claim in ("C4", "C5"):
-    report.verdict(*claims.noise_innovates(rows, _claim).box)
+report.verdict(*attention_mixes.of(model, benchmark).box)
+report.verdict(*claims.noise_delta_innovates(rows).of(model, benchmark).box)
+_drawn = obtain("residual", benchmark=benchmark, n=min(n_items, 100), seed=seed, **DRAWN)
+report.verdict(*claims.noise_qkv_innovates(_drawn).of(model, benchmark).box)
 
 # %% [markdown]
 # C3 is a statement about means over layers. Layer by layer ({numref}`fig-mixig`) attention *un-mixes*, with its interval below
@@ -199,7 +201,8 @@ def _run(name, label):
 
 
 baseline = {name: obtain("answers", benchmark=name) for name in _names}
-chance = {name: load_benchmark(name, n=n_items).chance for name in _names}
+_asked = {name: load_benchmark(name, n=n_items) for name in _names}
+chance = {name: made.chance for name, made in _asked.items()}
 measurable = {name: not claims.at_chance(f, chance[name]) for name, f in baseline.items()}
 after = {(name, label): _run(name, label) for name in _names for label in RUNS}
 
@@ -350,19 +353,29 @@ report.figure(
 )
 
 # %% tags=["hide-input"]
+_chances = {name: baseline[name]["item"].map(made.chances) for name, made in _asked.items()}
+
+
+def _drawn_runs(name, label, n=n_items):
+    """One run for each of several seeds."""
+    return [obtain("answers", benchmark=name, intervention=RUNS[label], seed=s, n=n) for s in range(seeds)]
+
+
 report.verdict(
-    *claims.combined(
-        [claims.noise_is_harmless(baseline[n], [after[n, "visual: gaussian"]], chance[n], n) for n in _names]
-    ).box
-)
+    *claims.combined([
+        claims.noise_is_harmless(baseline[n], _drawn_runs(n, "visual: gaussian"), _chances[n], n) for n in _names
+    ]).of(model, "+".join(_names)).box
+)  # fmt: skip
 _asks_sums = next((name for name in _names if (baseline[name]["group"] == "arithmetic").any()), None)
 if _asks_sums:
-    _runs = (baseline[_asks_sums], *(after[_asks_sums, f"{k}: gaussian"] for k in ("text", "visual")))
-    sums = claims.text_is_needed(_runs[0], _runs[1], [_runs[2]], _asks_sums)
-    for _key, _part in zip(("sums_text_change", "sums_visual_change"), sums.parts, strict=False):
-        report.say(_key, _part.value)
-    report.say("sums_base", stats.mean(_runs[0].loc[_runs[0]["group"] == "arithmetic", "correct"]))
-    report.verdict(*sums.box)
+    _base = baseline[_asks_sums]
+    _sums = _base[_base["group"] == "arithmetic"]
+    for _key in ("text", "visual"):
+        report.say(f"sums_{_key}_change", claims.change("sums", [after[_asks_sums, f"{_key}: gaussian"]], _sums).value)
+    report.say("sums_base", stats.mean(_sums["correct"]))
+    _text = _drawn_runs(_asks_sums, "text: gaussian", min(n_items, 300))
+    _sums_need_text = claims.text_is_needed(_base, _text, _chances[_asks_sums], _asks_sums)
+    report.verdict(*_sums_need_text.of(model, _asks_sums).box)
 
 # %% [markdown]
 # Sums are asked with numbers that training never put together, so their baseline is {num}`sums_base:.3f:ci`. They change by

@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
-#   lost: {data: [data/results/answers, data/results/residual, data/results/sinks, data/chance.json, data/models/*/model.safetensors]}
+#   lost: {data: [data/results/answers, data/results/residual, data/results/sinks, data/chance.json, data/former-verdicts.csv, data/models/*/model.safetensors]}
 # ---
 
 # %% [markdown]
@@ -54,7 +54,7 @@ import pandas as pd
 
 from lostlib import claims, results, stats
 from lostlib.checkpoints import CARDS
-from lostlib.claims import choices, scorecard
+from lostlib.claims import choices, moved, scorecard
 from lostlib.claims.study import Study
 from lostlib.report import drawing, glance, words
 
@@ -293,6 +293,21 @@ report.figure(
     f"RID and MixIG of both modules by layer, on {benchmark}, with 95 % bands; each model on its own scale.",
     "Two panels a model over the layer: RID and MixIG, one line for attention and one for the FFN.",
     data=profiles,
+)
+
+# %% [markdown]
+# ## Verdicts that moved
+#
+# The rules were revised once, after an audit of the cells had found that some tested another claim than the paper's and that some rested on a single
+# random draw. {numref}`tab-moved` sets the former verdicts beside those of today; {ref}`deviations` tells the story.
+
+# %% tags=["hide-input"]
+report.table(
+    moved.moved(cells),
+    "moved",
+    "Verdicts over a model's benchmarks that are others than before the rules were revised, and what in the rule made the difference.",
+    look="lost-sortable",
+    fold="The verdicts that moved",
 )
 
 # %% [markdown]

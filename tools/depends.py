@@ -15,7 +15,7 @@ import yaml
 PACKAGE = "lostlib"
 CONFIG = Path(__file__).resolve().parents[1] / "_config.yml"
 REPOSITORY = yaml.safe_load(CONFIG.read_text("utf-8"))["repository"]["url"]  # that a chapter's first cell fetches
-SMALL = ("data/paper", "data/bench", "data/chance.json")
+SMALL = ("data/paper", "data/bench", "data/chance.json", "data/former-verdicts.csv")
 
 
 def stands_on(chapter: str | Path) -> list[str]:

@@ -135,8 +135,8 @@ CLAIMS: dict[str, Claim] = {
         "At the layer with most visual sinks, which a third of the pictures fix, and on the other pictures, of which "
         "it takes thirty. Holds when it is certain that most pictures have massive activations (the first token is a "
         "sink, or some entry is a thousand times its token's median), that there are visual sinks, that they are at "
-        "most a fifth of the visual tokens, and that they get more attention than the others; fails when one of these "
-        "is certainly not so. A model in which sinks were planted cannot decide this.",
+        "most a fifth of the visual tokens, and that they get more than 1.25 times the attention of the others; fails "
+        "when one of these is certainly not so. A model in which sinks were planted cannot decide this.",
         "ch-sinks",
     ),
     "C11a": Claim(

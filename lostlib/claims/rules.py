@@ -32,7 +32,7 @@ from lostlib.claims.verdicts import (
 )
 from lostlib.stats import Estimate
 
-WELL_ABOVE, WELL_BELOW = 1.25, 0.8  # ratios of RID: what lies between counts as equal
+WELL_ABOVE, WELL_BELOW = 1.25, 0.8  # ratios of RID and of attention: what lies between counts as equal
 TENTH = 0.1  # of attention's MixIG, of the room: what is smaller counts as none
 MARGIN = 0.02  # accuracy: a loss that is smaller counts as none
 ROOM = 0.1  # accuracy above chance: with less there is nothing to lose
@@ -337,8 +337,8 @@ def sinks_exist(tokens: pd.DataFrame, planted: bool = False) -> Verdict:
         who = drawn.index.get_level_values("cluster")
         value = stats.ratio(drawn[True], drawn[False], who)
         parts.append(Part("attention, sink over other", value, null=1.0, spec=".2f",
-                          p=stats.no_difference(drawn[True], drawn[False], who)))  # fmt: skip
-        conditions["more attention than others"] = _side(value, 1, 1.0)
+                          p=stats.no_difference(drawn[True], WELL_ABOVE * drawn[False], who)))  # fmt: skip
+        conditions["well above the attention of others"] = _side(value, 1, WELL_ABOVE)
     status = together([FAILS if of == OPPOSITE else of for of in conditions.values()])
     return _verdict("C10", status, tuple(parts), ", ".join(f"{what}: {_WORDS[of]}" for what, of in conditions.items()))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_claims import answers, residual, tokens
+from test_claims import answers, residual, seeds, sums, tokens
 
 from lostlib import claims, paths, stats, tables
 from lostlib.benchmarks import NAMESAKES, chance, load_benchmark
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 from lostbook import outcome  # noqa: E402  no package
 
-HOLDS, NOT, OPPOSITE, UNMEASURABLE, NOT_RUN = claims.STATUSES
+HOLDS, OPPOSITE, FAILS, UNDECIDED, UNMEASURABLE, NOT_RUN = claims.STATUSES
 GAUSSIAN, TEXT = (scorecard.NOISE.format(keys=keys, weights="gaussian") for keys in ("visual", "text"))
 
 
@@ -36,14 +36,17 @@ def put(folder: Path, experiment: str, frame: pd.DataFrame, benchmark: str = "mi
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """One model: residual metrics and sinks on mini-pope, answers to four benchmarks, of which it can do three."""
-    put(tmp_path, "residual", residual())
+    put(tmp_path, "residual", residual(draws=1))
+    put(tmp_path, "residual", residual(), parameters=scorecard.DRAWN)
     put(tmp_path, "sinks", tokens(0), parameters={"tau": "10%"})
-    able = {"mini-pope": 0.9, "mini-mathvista": 0.9, "mini-realworldqa": 0.9, "mini-hallusionbench": 0.5}
-    for benchmark, accuracy in able.items():
-        put(tmp_path, "answers", answers(accuracy), benchmark)
-        for seed in range(2):
-            put(tmp_path, "answers", answers(accuracy), benchmark, intervention=GAUSSIAN, seed=seed)
-    put(tmp_path, "answers", answers(0.2), "mini-mathvista", intervention=TEXT)
+    able = {"mini-pope": answers(0.9, 200), "mini-mathvista": sums(0.9, 0.9, 200),
+            "mini-realworldqa": answers(0.9, 200), "mini-hallusionbench": answers(0.5, 200)}  # fmt: skip
+    for benchmark, rows in able.items():
+        put(tmp_path, "answers", rows, benchmark)
+        for seed in range(5):
+            put(tmp_path, "answers", rows, benchmark, intervention=GAUSSIAN, seed=seed)
+    for seed in range(5):
+        put(tmp_path, "answers", sums(0.1, 0.8, 200, start=seed), "mini-mathvista", intervention=TEXT, seed=seed)
     return tmp_path
 
 
@@ -54,7 +57,7 @@ def statuses(folder: Path, **more) -> dict[tuple[str, str], str]:
 def test_every_claim_has_its_cells(folder: Path):
     found = statuses(folder)
     assert {claim for claim, _ in found} == set(claims.CLAIMS)
-    for claim in ("C1", "C2", "C3", "C4", "C5", "C6"):
+    for claim in ("C1", "C2a", "C2b", "C3", "C4", "C5", "C6"):
         assert found[claim, "mini-pope"] == HOLDS
     assert found["C7", "mini-pope"] == found["C7", "mini-mathvista"] == HOLDS
     assert found["C7", "mini-hallusionbench"] == UNMEASURABLE  # at chance: never unaffected, although nothing changed
@@ -63,24 +66,30 @@ def test_every_claim_has_its_cells(folder: Path):
     again = statuses(folder)
     assert again["C7", "mini-vmcbench"] == UNMEASURABLE  # no noise is needed to know
     assert again["C7", "mini-3dsrbench"] == NOT_RUN
-    assert found["C8", ""] == HOLDS
+    assert found["C8", ""] == UNDECIDED  # three of three are not certainly more than half
     assert found["C9", "mini-mathvista"] == HOLDS
-    assert found["C10", "mini-pope"] == NOT
-    assert (
-        found["C11", "mini-pope"] == found["C12", "mini-pope"] == UNMEASURABLE
-    )  # without sinks nothing is cut or moved
+    assert found["C10", "mini-pope"] == FAILS
+    for claim in ("C11a", "C11b", "C12"):
+        assert found[claim, "mini-pope"] == UNMEASURABLE  # without sinks nothing is cut or moved
 
 
 def test_a_tampered_table_changes_the_verdict(folder: Path):
-    (path,) = (p for p in tables.shipped_tables(folder) if tables.read_key(p).path == p.relative_to(folder)
-               and "mini-pope" in p.parts and "gaussian.s0" in p.name)  # fmt: skip
-    table = tables.read(path)
-    tables.write(replace(table, frame=table.frame.assign(correct=False)), folder)
+    for path in tables.shipped_tables(folder):
+        if "mini-pope" in path.parts and "gaussian.s" in path.name:
+            table = tables.read(path)
+            tables.write(replace(table, frame=table.frame.assign(correct=False)), folder)
     found = statuses(folder)
     assert found["C7", "mini-pope"] == OPPOSITE
     assert found["C7", "mini-mathvista"] == HOLDS
-    put(folder, "residual", residual(ffn=(0.03, 0.02)))
-    assert statuses(folder)["C2", "mini-pope"] == OPPOSITE
+    put(folder, "residual", residual(draws=1, ffn=(0.03, 0.02)))
+    assert statuses(folder)["C2b", "mini-pope"] == OPPOSITE
+
+
+def test_one_draw_of_matrices_does_where_there_are_no_others(tmp_path: Path):
+    put(tmp_path, "residual", residual(draws=1))
+    assert statuses(tmp_path)["C5", "mini-pope"] == UNDECIDED
+    put(tmp_path, "residual", residual(noise_qkv=(0.01, 0.1)), parameters=scorecard.DRAWN)
+    assert statuses(tmp_path)["C5", "mini-pope"] == OPPOSITE
 
 
 def test_what_is_not_there_is_not_run(tmp_path: Path):
@@ -92,9 +101,11 @@ def test_what_is_not_there_is_not_run(tmp_path: Path):
 
 
 def test_tables_of_other_weights_do_not_count(tmp_path: Path):
-    put(tmp_path, "residual", residual(), weights="0" * 16)
+    put(tmp_path, "residual", residual(draws=1), weights="0" * 16)
     assert scorecard.Shelf(tmp_path).models == []
-    put(tmp_path, "residual", residual(), model="some/model", weights="unknown")  # of one that was never fetched here
+    put(
+        tmp_path, "residual", residual(draws=1), model="some/model", weights="unknown"
+    )  # of one that was never fetched here
     assert scorecard.Shelf(tmp_path).models == ["some/model"]
 
 
@@ -102,10 +113,15 @@ def test_sinks_are_cut_and_moved_where_there_are_any(tmp_path: Path):
     put(tmp_path, "sinks", tokens(2), parameters={"tau": "10%"})
     put(tmp_path, "answers", answers(0.9))
     put(tmp_path, "answers", answers(0.9), intervention=scorecard.CUT.format(keys="sinks"))
-    put(tmp_path, "answers", answers(0.6), intervention=scorecard.CUT.format(keys="random"))
+    for seed, rows in enumerate(seeds(0.6)):
+        put(tmp_path, "answers", rows, intervention=scorecard.CUT.format(keys="random"), seed=seed)
     put(tmp_path, "answers", answers(0.99), intervention=scorecard.VAR.format(rho=0.5))
     found = statuses(tmp_path)
-    assert {found[claim, "mini-pope"] for claim in ("C10", "C11", "C12")} == {HOLDS}
+    assert {found[claim, "mini-pope"] for claim in ("C10", "C11a", "C11b", "C12")} == {HOLDS}
+    put(tmp_path, "sinks", tokens(2, first=0), parameters={"tau": "10%"})
+    found = statuses(tmp_path)
+    assert found["C10", "mini-pope"] == FAILS
+    assert {found[claim, "mini-pope"] for claim in ("C11a", "C11b", "C12")} == {UNMEASURABLE}
 
 
 def test_fewer_items_and_fewer_models(folder: Path):
@@ -123,7 +139,7 @@ def test_one_family_of_tests(folder: Path):
     assert once["p_holm"].to_numpy() == pytest.approx(stats.holm(once["p"]), nan_ok=True)
     assert (rows["p_holm"].dropna() >= rows["p"].dropna()).all()
     c3 = rows[rows["claim"] == "C3"]
-    assert len(c3) == 2
+    assert len(c3) == 5
     assert c3["p"].nunique() == 1
 
 
@@ -132,7 +148,7 @@ def test_models_beside_one_another():
         told = {"claim": "C3", "benchmark": "mini-pope", "status": status, "measured": f"{value}"}
         return told | {"model": model, "estimate": estimate, "value": value, "low": value - 1, "high": value + 1}
 
-    rows = [row("a", 0), row("b", 1.5, OPPOSITE), row("a", 5, estimate="RID"), row("b", np.nan, NOT, "RID")]
+    rows = [row("a", 0), row("b", 1.5, OPPOSITE), row("a", 5, estimate="RID"), row("b", np.nan, UNDECIDED, "RID")]
     found = scorecard.beside(pd.DataFrame(rows), ["a", "b"])
     assert list(found.index) == [("C3", "mini-pope", "MixIG")]  # b has no RID
     assert found["value"].to_dict("list") == {"a": [0], "b": [1.5]}
@@ -144,14 +160,14 @@ def test_headlines(folder: Path):
     cells = scorecard.cells(scorecard.Shelf(folder))
     seven = [cell for cell in cells if cell.claim == "C7"]
     assert scorecard.headline(seven).endswith("lowest of 3")
-    assert scorecard.headline(seven[-1:]) == seven[-1].reason
+    assert scorecard.headline(seven[-1:]) == seven[-1].reason  # at chance
     assert scorecard.by_model(cells)["C7", "mini-llava-1.5"].status == HOLDS
 
 
 def test_changes_keep_what_cannot_be_measured_apart(folder: Path):
     found = scorecard.changes(scorecard.Shelf(folder), {"noise": GAUSSIAN}).set_index("benchmark")
     assert found.loc["mini-pope", "value"] == 0
-    assert found.loc["mini-pope", "seeds"] == 2
+    assert found.loc["mini-pope", "seeds"] == 5
     assert not found.loc["mini-hallusionbench", "measurable"]
     assert np.isnan(found.loc["mini-hallusionbench", "value"])
 
@@ -196,7 +212,7 @@ def test_coverage_reads_the_verdicts():
     assert outcome("C7", "mini-pope", [row, third]) == "**reproduced** (holds in 1 of 1; size in 0 of 1)"
     assert outcome("C7", "", [row, other, third]).startswith("**in part** (holds in 1 of 2")
     assert outcome("C7", "", [other]).startswith("**differs**")
-    assert outcome("C7", "mini-mmmu", [row, third]) == "not measurable here"
+    assert outcome("C7", "mini-mmmu", [row, third]) == UNMEASURABLE
     assert outcome("C8", "", [row]) == "not run"
 
 

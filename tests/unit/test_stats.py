@@ -201,6 +201,52 @@ def test_two_draws_are_few():
     assert 0.85 <= covered(200, 2, 1, 0.3, 1) <= 0.97
 
 
+def ratio_covered(draws: int, of_items: float, of_draws: float, rest: float, runs: int, pictures: int = 200,
+                  each: int = 1, other: bool = False) -> float:  # fmt: skip
+    """The same of a ratio of 0.5 whose denominators vary; or of its difference from another one of 0.2."""
+    rng, hits = np.random.default_rng(0), 0
+    clusters = np.repeat(np.arange(pictures), each)
+    for _ in range(runs):
+        bottom, alike = rng.gamma(4, 0.25, size=pictures)[clusters], rng.normal(size=(1, draws))
+        own = of_items * rng.normal(size=(pictures, 1))[clusters] + of_draws * alike
+        parts = [(0.5 * bottom[:, None] + 0.3 * (own + rest * rng.normal(size=(len(own), draws))), bottom, clusters)]
+        if other:
+            less = rng.gamma(4, 0.25, size=150)
+            moved = 0.3 * (0.7 * of_draws * alike + rest * rng.normal(size=(150, draws)))
+            parts.append((0.2 * less[:, None] + moved, less, 1000 + np.arange(150)))
+        found = stats.crossed_ratio(parts, [1, -1] if other else [1]).estimate
+        hits += found.low <= (0.3 if other else 0.5) <= found.high
+    return hits / runs
+
+
+RATIOS = [(1, 0, 1), (1, 0.1, 1), (1, 0.3, 1), (0.3, 1, 0.3)]
+
+
+@pytest.mark.parametrize(("of_items", "of_draws", "rest"), RATIOS)
+def test_two_levels_of_a_ratio_cover_roughly(of_items, of_draws, rest):
+    assert 0.90 <= ratio_covered(5, of_items, of_draws, rest, runs=300) <= 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [{}, {"other": True}, {"pictures": 70, "each": 3}])
+@pytest.mark.parametrize(("of_items", "of_draws", "rest"), RATIOS)
+def test_two_levels_of_a_ratio_cover(of_items, of_draws, rest, how):
+    assert 0.93 <= ratio_covered(5, of_items, of_draws, rest, runs=2000, **how) <= 0.97
+    assert 0.83 <= ratio_covered(2, of_items, of_draws, rest, runs=2000, **how) <= 0.98
+
+
+def test_a_ratio_over_one_kind_of_denominator_is_a_mean():
+    rng = np.random.default_rng(1)
+    values, clusters = rng.normal(size=(30, 4)), np.repeat(np.arange(10), 3)
+    found = stats.crossed_ratio([(values, np.full(30, 2.0), clusters)])
+    assert found.estimate == pytest.approx(stats.crossed(values / 2, clusters).estimate)
+    twice = stats.crossed_ratio([(values, np.ones(30), clusters), (values, np.ones(30), clusters)], [1, -1])
+    assert twice.estimate == (0, 0, 0)
+    assert np.isnan(stats.crossed_ratio([(values, np.zeros(30), clusters)]).value)
+    with pytest.raises(ValueError, match="1 ratios but 2 weights"):
+        stats.crossed_ratio([(values, np.ones(30), clusters)], [1, -1])
+
+
 def test_two_levels_count_what_items_alone_do_not_see():
     """Draws that move all items together: resampled over items alone, the interval of their mean is far too short."""
     rng = np.random.default_rng(1)
