@@ -1,4 +1,4 @@
-"""Fifty cells of the scorecard, recomputed from the raw tables by a script that shares no statistics with the package."""
+"""Cells of the scorecard, recomputed from the raw tables by a script that shares no statistics with the package."""
 
 from __future__ import annotations
 
