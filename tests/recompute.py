@@ -198,7 +198,8 @@ def harm(rows: pd.DataFrame, after: list[pd.DataFrame]) -> Found:
     """The change of accuracy, and the share of the room that is lost."""
     lost, room, who = losses(rows, after)
     if lost.shape[1] == 1:
-        found = [change(-lost[:, 0], who), resampled(lost[:, 0], room, who)]
+        share = resampled(lost[:, 0], room, who) if lost.any() else (0.0, 0.0, 0.0)
+        found = [change(-lost[:, 0], who), share]
     else:
         value, parts = influence(lost, room)
         _, low, high = two_level(parts, who)
@@ -261,9 +262,7 @@ def sinks(model: str, benchmark: str) -> Found:
     here = rows[rows["cluster"].isin(judging) & (rows["layer"] == layer)]
     each = here.groupby(["cluster", "item"])
     massive = each.apply(lambda f: bool(f.loc[f["token"] == 0, "sink"].iloc[0] or (f["ratio"] >= 1000).any()))
-    seen = each.apply(
-        lambda f: pd.Series({"n": (f["kind"] == "visual").sum(), "k": f.loc[f["kind"] == "visual", "sink"].sum()})
-    )
+    seen = here[here["kind"] == "visual"].groupby(["cluster", "item"])["sink"].agg(n="size", k="sum")
     who = massive.index.get_level_values("cluster").to_numpy()
     found = [mean(massive, who), mean(seen["k"], who)]
     some = "holds" if found[1][1] > 0 else "undecided" if found[1][0] else "fails"
