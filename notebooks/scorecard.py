@@ -116,7 +116,7 @@ _printed = estimates[estimates["published"].notna()]
 _silent = {status: int((tests["status"] == status).sum()) for status in (claims.UNMEASURABLE, claims.NOT_RUN)}
 report.tell(
     f"There are tables of {len(shelf.models)} models. By claim, model and benchmark, a claim {scorecard.holds_in(_told['status'].tolist())}; "
-    + "; ".join(f"{count} more are {status}" for status, count in _silent.items())
+    + "; ".join(f"{count} more are {status}" for status, count in _silent.items() if count)
     + "."
 )
 report.say("n_printed", len(_printed))

@@ -328,16 +328,17 @@ def changes(shelf: Shelf, interventions: dict[str, str]) -> pd.DataFrame:
 
 
 def alike(estimates: pd.DataFrame, models: Sequence[str]) -> str:
-    """Which claims have one verdict in all of these models, on each benchmark that all were measured on, and which not.
+    """Which claims have one verdict in all of these models, on the benchmarks that all can be measured on.
 
     `estimates` are rows of `long`.
     """
-    known = estimates[estimates["model"].isin(models) & (estimates["status"] != claims.NOT_RUN)]
+    known = estimates[estimates["model"].isin(models) & estimates["status"].isin(claims.TOLD)]
     cells = known.groupby(["claim", "benchmark"], sort=False).agg({"model": "nunique", "status": "nunique"})
     shared = cells[cells["model"] == len(models)]["status"].groupby("claim", sort=False).max()
     groups = {"one verdict": shared[shared == 1].index, "more than one": shared[shared > 1].index}
     told = [f"{word} on {', '.join(found)}" for word, found in groups.items() if len(found)]
-    return f"{', '.join(models)}, where all of them were measured: {'; '.join(told) or 'nothing to compare'}."
+    named = f"{', '.join(models[:-1])} and {models[-1]}"
+    return f"Where all can be measured, {named} have {'; '.join(told) or 'no verdict in common'}."
 
 
 def beside(estimates: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:

@@ -116,7 +116,7 @@ def test_where_models_agree_is_said_of_what_all_were_measured_on():
     both = [cell("C1", "a", "holds"), cell("C1", "b", "holds"), cell("C3", "a", "holds")]
     found = [*both, cell("C3", "b", claims.OPPOSITE), cell("C7", "a", "holds")]
     told = scorecard.alike(scorecard.long(found), ["a", "b"])
-    assert told == "a, b, where all of them were measured: one verdict on C1; more than one on C3."
+    assert told == "Where all can be measured, a and b have one verdict on C1; more than one on C3."
 
 
 def test_a_box_says_on_what_it_rests(monkeypatch):
