@@ -174,6 +174,10 @@ def write(table: Table, folder: Path) -> Path:
     return path
 
 
+class NotThere(LookupError):
+    """A table that nobody has measured."""
+
+
 class Damaged(ValueError):
     """A file that holds no table, or not all of one."""
 

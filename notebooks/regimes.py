@@ -348,7 +348,7 @@ for _row in regimes.itertuples():
 # The broadcast tower was made for the right half of the figure, and it is there: of what lies above chance, a single token tells
 # {num}`known_broadcast_whether:.2f:ci` of *whether* and {num}`known_broadcast_how_many:.2f:ci` of *how many*. What follows is not what the hypothesis
 # says. Of *how many*, {num}`kept_broadcast_how_many:.2f:ci` survives noise, where the default model keeps {num}`kept_mixing_how_many:.2f:ci`. Of
-# *whether*, {num}`kept_broadcast_whether:.2f:ci` survives, nothing at all, although every token tells that as well. So that each token carries the
+# *whether*, {num}`kept_broadcast_whether:.2f:ci` survives, although every token tells that as well. So that each token carries the
 # answer is **not sufficient**. The decoder was trained with attention at hand, and nothing asked it to do without: it looks for the patch that shows
 # the thing also where it need not ({numref}`fig-looking`). At the other end the local model keeps {num}`kept_local_whether:.2f:ci` of *whether* and
 # {num}`kept_local_how_many:.2f:ci` of *how many*, and lies where the default does.
@@ -404,7 +404,7 @@ for _row in copies.itertuples():
 
 # %% [markdown]
 # Of {num}`copies_cells:d` pairs of model and question, {num}`copies_alive:d` stay above chance with copies. Noise on top
-# changes accuracy by {num}`copies_worst_noise:+.3f` at worst: where tokens are alike, attention over them is redundant whatever was
+# changes accuracy by {num}`copies_worst_noise:+.3f` at worst: over copies, attention was redundant in each of these models, whatever it had
 # learned. Mostly this is the trivial kind of redundancy, in models that can hardly see any more, and no evidence that they did not use
 # attention. In one cell it is not. With copies the broadcast model still counts, right on {num}`copies_broadcast_how_many:.2f:ci` where guessing
 # earns {num}`guess_how_many:.2f`, and noise changes that by {num}`copies_more_broadcast_how_many:+.3f:ci`: the paper's C7 to the letter, in a model that
@@ -500,11 +500,11 @@ if len(mixture):
 # %% [markdown]
 # ## The answer in three lines
 #
-# 1. Where each token tells its own patch, whether patches can look at one another or not, learned weights are needed: noise takes nearly everything that is
-#    above chance.
-# 2. Where each token tells the answer, they are still needed for what the decoder learned to *find*, and half as much for what it counts.
-#    Information everywhere is no redundancy as long as nobody was trained to take it from anywhere.
-# 3. Where all tokens are alike, any weights will do, whatever was learned. Where the question needs no picture there is little to lose, and a
+# 1. In the models whose tokens each tell their own patch, whether patches can look at one another or not, learned weights are needed: noise in all rows and layers takes
+#    nearly everything that is above chance.
+# 2. In the model whose tokens each tell the answer, they are still needed for what the decoder learned to *find*, and half as much for what it counts.
+#    There, information in each token was no redundancy, because the decoder was not trained to take it from just anywhere.
+# 3. Where we made all tokens alike, replaced weights cost {num}`copies_worst_noise:+.3f` at worst. Where the question needs no picture there is little to lose, and a
 #    replacement can cost even that ({numref}`fig-mixture`).
 #
 # ## What could fool us

@@ -313,8 +313,9 @@ if scenes:
 # On mini-pope the model falls from {num}`base_pope:.3f:ci` to {num}`sap_pope_visual_gaussian:.3f:ci` when the weights on image
 # tokens are gaussian noise, where guessing gives one half; on the scenes of mini-mathvista from {num}`base_mathvista_scenes:.3f:ci` to
 # {num}`sap_mathvista_scenes_visual_gaussian:.3f:ci`, although a third of their questions do not need the picture (the other half of that benchmark is charts, which this model never saw). Shuffling the learned
-# weights among the image tokens gives {num}`sap_pope_visual_permuted:.3f:ci` and {num}`sap_mathvista_scenes_visual_permuted:.3f:ci`. **In
-# this model it matters where attention looks.** That differs from the paper's finding on large models. One reading: each
+# weights among the image tokens gives {num}`sap_pope_visual_permuted:.3f:ci` and {num}`sap_mathvista_scenes_visual_permuted:.3f:ci`. **When all rows and all
+# layers of this model are replaced at once, it matters where attention looks.** That differs from the paper's finding on large models; other readings of the
+# replacement cost less, and some of them nothing that we could measure ({ref}`ch-readings`). One explanation: each
 # image patch knows little beyond what it shows, so that the answer can only be fetched from the right place. Because both sides can be trained in this
 # world, {ref}`ch-regimes` could ask whether redundancy comes with a vision tower that writes the whole scene into every token. That alone turns
 # out not to be enough.
@@ -379,8 +380,8 @@ if _asks_sums:
 # %% [markdown]
 # Sums are asked with numbers that training never put together, so their baseline is {num}`sums_base:.3f:ci`. They change by
 # {num}`sums_visual_change:+.3f:ci` under noise on the image and by {num}`sums_text_change:+.3f:ci` under noise on the text:
-# noise on text breaks them, as it breaks the questions about the picture ({numref}`fig-groups`), so nothing here is special to
-# text. That sums suffer at all from noise on a picture they do not need is a warning
+# noise on text breaks them, as it breaks the questions about the picture ({numref}`fig-groups`), so what we measured is not special to
+# sums. That sums suffer at all from noise on a picture they do not need is a warning
 # for reading the other panels. Noise does not only withhold what attention would have fetched, it may also bring in what
 # attention had kept out.
 #
@@ -522,9 +523,8 @@ report.table(
 #
 # And from layer {num}`upper_layer:d` on, all weights on the image can be shuffled together at a cost of
 # {num}`where_pope_upper:+.3f:ci`, {num}`where_realworldqa_upper:+.3f:ci` and {num}`where_mathvista_scenes_upper:+.3f:ci` on the three
-# benchmarks. On the first two the paper's finding is ours there: in the upper half of this model it does not matter where
-# attention looks in the image, because the looking is done. Counting goes on. A replacement in *all* layers costs nothing only
-# in a model in which *no* layer has to look.
+# benchmarks. On the first two we find in these layers what the paper reports: it hardly matters any more where attention looks in the image. Counting goes
+# on. A replacement in all layers also hits those below, which still look.
 #
 # (rq3-fool)=
 # ## What could fool us

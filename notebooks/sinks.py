@@ -612,7 +612,7 @@ report.verdict(
 # %% [markdown]
 # At the paper's settings VAR changes the planted model's accuracy by {num}`var_pope:+.3f:ci` on mini-pope,
 # {num}`var_realworldqa:+.3f:ci` on mini-realworldqa and {num}`var_mathvista_scenes:+.3f:ci` on the scenes of mini-mathvista. In the ordinary mini model, which has
-# no sinks, nothing can be moved, and its answers stay what they were ({numref}`tab-var`).
+# no sinks at this threshold, nothing can be moved, and its answers stay what they were ({numref}`tab-var`).
 #
 # ## The knobs
 #

@@ -1,9 +1,9 @@
 """Sphinx extension of this book: what the executed chapters say becomes pages.
 
-1. Before reading, the numbers and verdicts of all notebooks go into one ledger (`collect`).
+1. Before reading, the numbers of all notebooks and the scorecard's grid go into one ledger (`collect`).
 2. A notebook's outputs that bring their own page text turn into markdown cells (`for_the_book`), so that figures and
    tables are numbered, labelled and checked like hand-written ones.
-3. The role `num` prints a number and links it to the cell that computed it; the directive `verdicts` lists them all,
+3. The role `num` prints a number and links it to the cell that computed it; the directive `glance` shows the scorecard,
    `coverage` the papers' figures and tables, `models` the checkpoints, `tables` the shipped tables.
 4. Each chapter ends with a box that tells what ran it (`finish_page`).
 """
@@ -14,8 +14,10 @@ import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import ClassVar
 
 from docutils import nodes
+from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
 from docutils.writers.html5_polyglot import HTMLTranslator
 from sphinx.application import Sphinx
@@ -24,7 +26,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from lostlib import checkpoints, claims, machine
-from lostlib.report import BOOK, NUMBER, VERDICT, myst
+from lostlib.report import BOOK, GRID, MARKS, NUMBER, myst
 
 NUMERIC = re.compile(r"(≤ |below )?[-+−]?[\d.,]+(-\d+)?(e[-+]?\d+)?( ?%)?\??( \[[-+−\d., %]+\])?|–")
 log = logging.getLogger(__name__)
@@ -34,8 +36,8 @@ log = logging.getLogger(__name__)
 
 
 def collect(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
-    """Gather the numbers and verdicts of every notebook in the book; a key said twice is an error of the book."""
-    env.lost_numbers, env.lost_verdicts = {}, []
+    """Gather the numbers and the grid of the book's notebooks; a key said twice is an error of the book."""
+    env.lost_numbers, env.lost_grid = {}, None
     for docname in sorted(env.found_docs):
         path = Path(env.doc2path(docname))
         for cell in json.loads(path.read_text("utf-8"))["cells"] if path.suffix == ".ipynb" else ():
@@ -43,8 +45,8 @@ def collect(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
                 record = {"docname": docname, "path": str(path), "cell": cell["id"]}
                 if number := output.get("data", {}).get(NUMBER):
                     enter(env.lost_numbers, number | record)
-                if verdict := output.get("data", {}).get(VERDICT):
-                    env.lost_verdicts.append(verdict | record)
+                if grid := output.get("data", {}).get(GRID):
+                    env.lost_grid = grid | record
 
 
 def enter(numbers: dict[str, dict], number: dict) -> None:
@@ -139,20 +141,66 @@ class Num(SphinxRole):
         return link
 
 
-class Verdicts(SphinxDirective):
-    """``{verdicts}``: the claims, linked to their rows of the scorecard, and their verdicts, linked to their boxes."""
+class Glance(SphinxDirective):
+    """``{glance}``: the scorecard's claims and models, each cell linked to its estimates; the content is a caption.
+
+    With a name it is the numbered table of its chapter, where links to a claim lead.
+    """
+
+    has_content = True
+    option_spec: ClassVar = {"name": directives.unchanged}
 
     def run(self) -> list[nodes.Node]:
-        """Build the table from MyST, so that its links are checked like all others."""
-        found = dict.fromkeys(claims.CLAIMS, "not covered yet")
-        for verdict in self.env.lost_verdicts:
-            self.env.note_dependency(verdict["path"])
-            found[verdict["claim"]] = f"{{ref}}`{verdict['status']} <{verdict['label']}>`"
-        rows = [
-            (linked(f"{{ref}}`{claim} <claim-{claim.lower()}>`"), claims.CLAIMS[claim].text, linked(status))
-            for claim, status in found.items()
+        """Build the table from the record that the chapter handed on."""
+        grid = self.env.lost_grid
+        if grid is None:
+            log.warning("no chapter has a scorecard to show", location=self.get_location())
+            return []
+        self.env.note_dependency(grid["path"])
+        page = "" if grid["docname"] == self.env.docname else self.env.app.builder.get_relative_uri(
+            self.env.docname, grid["docname"]
+        )  # fmt: skip
+        width = len(grid["models"])
+        table, group = nodes.table(classes=["lost-glance"]), nodes.tgroup(cols=width + 1)
+        if self.content:
+            words, _ = self.state.inline_text(" ".join(self.content), self.lineno)
+            table += nodes.title("", "", *words)
+        table += group
+        group += [nodes.colspec(colwidth=1) for _ in range(width)]
+        group += nodes.colspec(colwidth=max(3, round(0.65 * width)))
+        head = nodes.row("", *(nodes.entry("", nodes.paragraph(text=model)) for model in [*grid["models"], ""]))
+        group += nodes.thead("", head)
+        rows = [row for line in grid["lines"] for row in self.rows(line, grid["models"], page)]
+        group += nodes.tbody("", *rows)
+        if "name" in self.options:
+            self.add_name(table)
+        return [table]
+
+    def rows(self, line: dict, models: list[str], page: str) -> list[nodes.row]:
+        """A claim's words, and below them a cell for each model and what they come to."""
+        claim = line["claim"]
+        box = nodes.container()
+        text = f"{{ref}}`{claim} <verdict-{claim.lower()}>` {myst.escape(line['text'])}"
+        self.state.nested_parse(StringList([text], source="glance"), 0, box)
+        words = nodes.entry("", *box.children, morecols=len(models), classes=["lost-claim"])
+        if "name" in self.options:
+            anchor = nodes.target("", "", ids=[f"claim-{claim.lower()}"], names=[f"claim-{claim.lower()}"])
+            self.state.document.note_explicit_target(anchor)
+            words.children[0].insert(0, anchor)
+        cells = [
+            cell_of(status, told, f"{page}#{myst.behind(claim, model)}")
+            for model, (status, told) in zip(models, line["cells"], strict=True)
         ]
-        return csv_table(self, ("Claim", "What the papers say", "Found here"), rows)
+        end = nodes.entry("", nodes.paragraph(text=line["end"]), classes=["lost-end"])
+        return [nodes.row("", words), nodes.row("", *cells, end)]
+
+
+def cell_of(status: str, told: str, target: str) -> nodes.entry:
+    """A verdict's mark in its colour, with all that it says in its hover text and for those who listen."""
+    mark = nodes.inline(text=MARKS[status], classes=["lost-mark"])
+    words = nodes.inline(text=f" {told}", classes=["visually-hidden"])
+    link = nodes.reference("", "", mark, words, internal=True, refuri=target, reftitle=told)
+    return nodes.entry("", nodes.paragraph("", "", link), classes=[f"lost-{status.replace(' ', '-')}"])
 
 
 class Coverage(SphinxDirective):
@@ -286,7 +334,7 @@ def close_citation(writer: HTMLTranslator, node: nodes.citation) -> None:
 def setup(app: Sphinx) -> dict[str, object]:
     """Register everything."""
     app.add_role("num", Num())
-    app.add_directive("verdicts", Verdicts)
+    app.add_directive("glance", Glance)
     app.add_directive("coverage", Coverage)
     app.add_directive("models", Models)
     app.add_directive("tables", Tables)

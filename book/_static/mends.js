@@ -1,8 +1,10 @@
-/* A number leads to the cell that computed it: show its code. */
+/* What a link leads to is shown: a number's cell with its code, the estimates behind a verdict. */
 function unfold() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  const fold = target?.closest("details") ?? target?.querySelector("details");
-  if (fold && target.matches(".cell, .cell *")) fold.open = true;
+  const fold = target?.closest("details") ?? (target?.matches(".cell, .cell *") ? target.querySelector("details") : null);
+  if (!fold || fold.open) return;
+  fold.open = true;
+  target.scrollIntoView();
 }
 document.addEventListener("DOMContentLoaded", unfold);
 window.addEventListener("hashchange", unfold);

@@ -26,6 +26,11 @@ document.addEventListener("DOMContentLoaded", () => {
     };
     box.type = "search";
     box.addEventListener("input", search);
+    window.addEventListener("hashchange", () => {  // a link into the table leads to a row that is there
+      if (!document.getElementById(location.hash.slice(1))?.closest("tr")?.hidden) return;
+      box.value = "";
+      search();
+    });
     label.className = "lost-search";
     label.append("search ", box, found);
     (table.closest(".pst-scrollable-table-container") ?? table).before(label);

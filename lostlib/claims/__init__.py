@@ -1,6 +1,7 @@
 """The papers' claims C1 to C12: from measured rows to verdicts, one small rule each. No torch.
 
-`catalog` has the claims as data, `rules` a function for each of them, `verdicts` what such a function gives back.
+`catalog` has the claims as data, `rules` a function for each of them, `verdicts` what such a function gives back;
+`scorecard` asks them of all models, `study` and `choices` of one model under other choices.
 """
 
 from lostlib.claims.catalog import CLAIMS, Claim
@@ -8,6 +9,7 @@ from lostlib.claims.rules import (
     CROWD,
     MARGIN,
     RHO,
+    SEEDS,
     at_chance,
     attention_at_tolerance,
     attention_mixes,

@@ -22,6 +22,7 @@ from lostlib.benchmarks import Choice
 from lostlib.catalog import canonical
 from lostlib.checkpoints import CARDS, ModelChoice
 from lostlib.claims import Part, Verdict, not_run
+from lostlib.report.glance import Line, Seen
 from lostlib.tables import Key, Table
 
 TAU = "10%"  # a sink's share of its energy in a sink dimension
@@ -98,6 +99,13 @@ class Shelf:
             table = tables.read(path)
             self.read[path] = tables.first_items(table, self.n) if self.n else table
         return self.read[path].frame
+
+    def ask(self, experiment: str, *, n: int, **asked: Any) -> pd.DataFrame:
+        """The first n items of a table, for `claims.choices`; where there is none, or a shorter one, NotThere."""
+        rows = self.get(experiment, **asked)
+        if rows is None or len(items := rows["item"].unique()) < n:
+            raise tables.NotThere(f"no table of {experiment} with {n} items: {asked}")
+        return rows[rows["item"].isin(items[:n])]
 
     def seeds(self, model: str, benchmark: str, intervention: str) -> list[pd.DataFrame]:
         """Answers under an intervention, one run for each seed that was measured."""
@@ -233,6 +241,45 @@ def headline(found: Sequence[Verdict]) -> str:
     return lowest.interval + (f", lowest of {len(leads)}" if len(leads) > 1 else "")
 
 
+def lines(found: Sequence[Verdict], models: Sequence[str], flips: pd.DataFrame) -> list[Line]:
+    """The claims at a glance: each model's verdict over its benchmarks, and what they come to.
+
+    `flips` counts choices by claim, as `claims.choices.flips` does.
+    """
+    every, firm = by_model(found), {row["claim"]: row for row in flips.to_dict("records")}
+    rows = []
+    for claim, about in claims.CLAIMS.items():
+        own = [every[claim, model] for model in models]
+        seen = [
+            Seen(cell.status, told(cell, [c for c in found if c.claim == claim and c.model == cell.model]))
+            for cell in own
+        ]
+        end = holds_in([cell.status for cell in own])
+        if claim in firm:
+            end += "; flips under {flip} of {choices} choices".format_map(firm[claim])
+        rows.append(Line(claim, about.text, about.published, seen, end))
+    return rows
+
+
+def told(cell: Verdict, parts: Sequence[Verdict]) -> str:
+    """What stands behind a cell of the grid, in a line."""
+    split = cell.reason if len({part.status for part in parts if part.status in claims.TOLD}) > 1 else headline(parts)
+    return f"{cell.claim}, {cell.model}: {cell.status}" + (f" ({split})" if cell.status != claims.NOT_RUN else "")
+
+
+def holds_in(statuses: Sequence[str]) -> str:
+    """In how many of those that can tell a claim holds, and what it does in the others.
+
+    >>> holds_in(["holds", "opposite", "opposite", "undecided", "not run"])
+    'holds in 1 of 3, opposite in 2 (undecided in 1)'
+    """
+    able = [status for status in statuses if status in claims.CERTAIN]
+    others = [f"{status} in {able.count(status)}" for status in claims.CERTAIN[1:] if status in able]
+    told = [f"{claims.HOLDS} in {able.count(claims.HOLDS)} of {len(able)}", *others] if able else ["none can tell"]
+    doubt = statuses.count(claims.UNDECIDED)
+    return ", ".join(told) + (f" ({claims.UNDECIDED} in {doubt})" if doubt else "")
+
+
 def long(found: Iterable[Verdict]) -> pd.DataFrame:
     """One row for each estimate, one for a cell without any.
 
@@ -278,6 +325,20 @@ def changes(shelf: Shelf, interventions: dict[str, str]) -> pd.DataFrame:
     return pd.DataFrame(
         rows, columns=["model", "benchmark", "intervention", "measurable", "seeds", "baseline", "value", "low", "high"]
     )
+
+
+def alike(estimates: pd.DataFrame, models: Sequence[str]) -> str:
+    """Which claims have one verdict in all of these models, on the benchmarks that all can be measured on.
+
+    `estimates` are rows of `long`.
+    """
+    known = estimates[estimates["model"].isin(models) & estimates["status"].isin(claims.TOLD)]
+    cells = known.groupby(["claim", "benchmark"], sort=False).agg({"model": "nunique", "status": "nunique"})
+    shared = cells[cells["model"] == len(models)]["status"].groupby("claim", sort=False).max()
+    groups = {"one verdict": shared[shared == 1].index, "more than one": shared[shared > 1].index}
+    told = [f"{word} on {', '.join(found)}" for word, found in groups.items() if len(found)]
+    named = f"{', '.join(models[:-1])} and {models[-1]}"
+    return f"Where all can be measured, {named} have {'; '.join(told) or 'no verdict in common'}."
 
 
 def beside(estimates: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:

@@ -145,10 +145,13 @@ class Verdict:
         return _together(part.size for part in self.parts)
 
     @property
-    def box(self) -> tuple[str, str, str, str, str]:
-        """What `report.verdict` takes."""
-        claim = CLAIMS[self.claim]
-        return f"{self.claim}: {claim.text}", self.published, self.measured, self.status, claim.rule
+    def box(self) -> tuple[str, str, str, str, str, str]:
+        """What `report.verdict` takes; a verdict of nowhere in particular has no box."""
+        if not (self.model and self.benchmark):
+            raise ValueError(f"a box says on which model and benchmarks {self.claim} rests: give it by `of`")
+        claim, on = CLAIMS[self.claim], ", ".join(self.benchmark.split("+"))
+        rests = f"{self.model} on {on}"
+        return f"{self.claim}: {claim.text}", self.published, self.measured, self.status, claim.rule, rests
 
 
 def _together(answers: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 - `numbers`      what prose prints
 - `figures`      numbered figures and tables
+- `glance`       grids of verdicts
 - `verdicts`     claims beside what was measured; where it came from
 - `drawing`      the look of figures; points, groups and curves with their intervals
 - `interactive`  figures that a reader drives in the book
@@ -13,7 +14,7 @@
 from lostlib.report.drawing import style
 from lostlib.report.figures import figure, table
 from lostlib.report.myst import Cell, escape
-from lostlib.report.notebook import BOOK, NUMBER, VERDICT
-from lostlib.report.numbers import Number, Published, published, say
+from lostlib.report.notebook import BOOK, GRID, NUMBER, VERDICT
+from lostlib.report.numbers import Number, Published, published, say, tell
 from lostlib.report.parameters import ParameterError, check_parameters
 from lostlib.report.verdicts import MARKS, provenance, verdict

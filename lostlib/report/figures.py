@@ -20,16 +20,16 @@ from lostlib.report.myst import Cell, csv_table, plain
 
 def figure(fig: Figure, name: str, caption: str, alt: str, data: pd.DataFrame | None = None) -> None:
     """Show a numbered figure; prose refers to it with {numref}`fig-name`. `caption` is MyST, `alt` plain text."""
-    label, alt, caption = _label("fig", name), " ".join(alt.split()), " ".join(caption.split())
+    label, alt, caption = labelled("fig", name), " ".join(alt.split()), " ".join(caption.split())
     if not alt or not caption:
         raise ValueError(f"figure {name!r} needs a caption and an alternative text for those who cannot see it")
-    png = _saved(fig, "png")
+    png = saved(fig, "png")
     bundle: dict[str, Any] = {"text/plain": alt, "image/png": base64.b64encode(png).decode()}
     if folder := notebook.files_folder():
-        files = {kind: _saved(fig, kind) for kind in ("svg", "pdf")}
+        files = {kind: saved(fig, kind) for kind in ("svg", "pdf")}
         files |= {} if data is None else {"csv": data.to_csv(index=False).encode()}
         options = f":name: {label}\n:alt: {json.dumps(alt, ensure_ascii=False)}"
-        lines = f"{options}\n\n{caption}\n\n{_offered(folder, label, files)}"
+        lines = f"{options}\n\n{caption}\n\n{offered(folder, label, files)}"
         bundle[notebook.BOOK] = {"markdown": f":::{{figure}} {folder.name}/{label}.svg\n{lines}\n:::"}
     plt.close(fig)  # or Jupyter shows it a second time
     notebook.show(bundle)
@@ -40,21 +40,25 @@ def figure(fig: Figure, name: str, caption: str, alt: str, data: pd.DataFrame | 
 
 def table(
     df: pd.DataFrame, name: str, caption: str, formats: Mapping[str, str | Callable[[Any], str]] | None = None,
-    look: str = "",
+    look: str = "", fold: str = "",
 ) -> None:  # fmt: skip
     """Show a numbered table; prose refers to it with {numref}`tab-name`. `formats` maps columns to format specs.
 
-    `look` is a class of `book/_static/lost.css`: "lost-sortable" is for long tables, to be searched and sorted.
+    `look` is a class of `book/_static/lost.css`: "lost-sortable" is for long tables, to be searched and sorted. With
+    `fold`, a title, the table is folded away below it, and a link into the table opens it.
     """
-    label, caption = _label("tab", name), " ".join(caption.split())
+    label, caption = labelled("tab", name), " ".join(caption.split())
     df = df.reset_index(drop=df.index.names == [None])  # an index without a name says nothing
     text = _as_text(df, formats or {})
     markdown = csv_table(text.columns, text.itertuples(index=False), caption, label, look)
     if folder := notebook.files_folder():
-        markdown += f"\n\n{_offered(folder, label, {'csv': df.to_csv(index=False).encode()})}"
+        markdown += f"\n\n{offered(folder, label, {'csv': df.to_csv(index=False).encode()})}"
     heading = f"<table border='1'><caption>{html.escape(f'Table “{name}”: {plain(caption)}')}</caption>"
-    rows = as_html(text).split(">", 1)[1]
-    notebook.show({"text/plain": brief(text), "text/html": heading + rows, notebook.BOOK: {"markdown": markdown}})
+    page = heading + as_html(text).split(">", 1)[1]
+    if fold:
+        markdown = f"::::{{dropdown}} {fold}\n{markdown}\n::::"
+        page = f"<details><summary>{html.escape(fold)}</summary>{page}</details>"
+    notebook.show({"text/plain": brief(text), "text/html": page, notebook.BOOK: {"markdown": markdown}})
 
 
 def brief(df: pd.DataFrame) -> str:
@@ -67,7 +71,7 @@ def as_html(df: pd.DataFrame) -> str:
     return re.sub(r"\n +", "\n", df.to_html(index=False))
 
 
-def _saved(fig: Figure, kind: str) -> bytes:
+def saved(fig: Figure, kind: str) -> bytes:
     """The figure as a file, with neither clock nor version in it."""
     no_clock: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
     buffer = io.BytesIO()
@@ -103,13 +107,14 @@ def _cell(value: Any, spec: str | Callable[[Any], str] | None) -> str | Cell:
     return format(value, spec or (".4g" if isinstance(value, float) else ""))
 
 
-def _label(kind: str, name: str) -> str:
+def labelled(kind: str, name: str) -> str:
+    """The label of a figure ("fig") or table ("tab"); a name of other signs is refused."""
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise ValueError(f"name {name!r}: small letters, digits and hyphens only")
     return f"{kind}-{name}"
 
 
-def _offered(folder: Path, label: str, files: Mapping[str, bytes]) -> str:
+def offered(folder: Path, label: str, files: Mapping[str, bytes]) -> str:
     """Write the files, by their endings, and give the links to them."""
     for kind, content in files.items():
         (folder / f"{label}.{kind}").write_bytes(content)

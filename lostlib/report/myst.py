@@ -47,11 +47,24 @@ def csv_table(
     return f":::{{csv-table}} {caption}\n{name}:header-rows: 1\n:widths: auto\n\n{buffer.getvalue()}:::"
 
 
+def behind(claim: str, model: str) -> str:
+    """The anchor of the estimates behind a cell of the scorecard.
+
+    >>> behind("C2a", "mini-llava-1.5")
+    'cell-c2a-mini-llava-1-5'
+    """
+    return f"cell-{claim}-{re.sub(r'[^A-Za-z0-9]+', '-', model)}".lower()
+
+
 def shown(number: Mapping[str, Any], spec: str) -> str:
     """A record of `report.say` as the role `num` prints it; with its interval where the format ends in `ci`.
 
+    The type `p` prints a share in points, a hundred times as large.
+
     >>> shown({"value": 1.25, "low": 1.0, "high": 2.0}, ".1f:ci")
     '1.2 [1.0, 2.0]'
+    >>> shown({"value": -0.498, "low": -0.5, "high": -0.495}, "+.0p")
+    '-50'
     """
     spec, _, interval = spec.strip().partition(":") if spec != "ci" else ("", "", "ci")
     if interval not in ("", "ci"):
@@ -60,7 +73,10 @@ def shown(number: Mapping[str, Any], spec: str) -> str:
         return UNKNOWN
     if interval and number["low"] is None:
         raise ValueError("there is no interval")
-    value, low, high = (None if number[k] is None else format(number[k], spec) for k in ("value", "low", "high"))
+    times, spec = (100, f"{spec[:-1]}f") if spec.endswith("p") else (1, spec)
+    value, low, high = (
+        None if number[k] is None else format(times * number[k], spec) for k in ("value", "low", "high")
+    )
     return f"{value} [{low}, {high}]" if interval else str(value)
 
 

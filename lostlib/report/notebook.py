@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-BOOK, NUMBER, VERDICT = (f"application/vnd.lost.{kind}+json" for kind in ("book", "number", "verdict"))
+KINDS = ("book", "number", "verdict", "grid")
+BOOK, NUMBER, VERDICT, GRID = (f"application/vnd.lost.{kind}+json" for kind in KINDS)
 
 
 def show(bundle: dict[str, Any]) -> None:

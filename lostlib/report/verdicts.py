@@ -18,10 +18,11 @@ MARKS = {"holds": "✓", "opposite": "⇄", "fails": "✗", "undecided": "?", "n
 PROVENANCE = ("name", "model", "weights", "benchmark", "intervention", "seed", "n", "source", "hash")
 
 
-def verdict(claim: str, published: object, measured: object, status: str, note: str = "") -> None:
+def verdict(claim: str, published: object, measured: object, status: str, note: str = "", rests: str = "") -> None:
     """A box that sets a claim, "A1: its text", beside what was measured here.
 
-    `published` is a text, a number or `published(key)`; `measured` a text or what `say` gave back; `note` is MyST.
+    `published` is a text, a number or `published(key)`; `measured` a text or what `say` gave back; `note` is MyST;
+    `rests` says on which model and benchmarks the verdict rests, for another chapter's may rest on others.
     """
     if status not in MARKS:
         raise ValueError(f"status {status!r}: one of {', '.join(MARKS)}")
@@ -29,7 +30,14 @@ def verdict(claim: str, published: object, measured: object, status: str, note: 
     if not (colon and text and re.fullmatch(r"[A-Za-z0-9.-]+", key)):
         raise ValueError(f"claim {claim!r}: written as 'A1: what the paper says'")
     rows = [("The paper", _in_words(published)), ("Measured here", _in_words(measured))]
-    record = {"claim": key, "text": text, "status": status, "label": f"verdict-{key.lower().replace('.', '-')}"}
+    rows += [("Rests on", rests)] if rests else []
+    record = {
+        "claim": key,
+        "text": text,
+        "status": status,
+        "rests": rests,
+        "label": f"verdict-{key.lower().replace('.', '-')}",
+    }
     notebook.show(
         {
             "text/plain": f"{key}: {text}\n"

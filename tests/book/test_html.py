@@ -1,5 +1,6 @@
 """The built book: every link leads somewhere, nothing is loaded from outside, every page works in a browser offline."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -9,12 +10,16 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import axe
+import pandas as pd
 import pytest
 import yaml
 from chromium import PROGRAM, Chromium
 
+from lostlib import claims
+from lostlib.report import VERDICT
+
 ROOT = Path(__file__).resolve().parents[2]
-HTML = ROOT / "_build" / "html"
+HTML, RUN = ROOT / "_build" / "html", ROOT / "_build" / "run" / "notebooks"
 LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src"}
 
 
@@ -200,6 +205,51 @@ def test_the_list_of_tables_is_searched_and_sorted(browser: Chromium, html: Path
     typed = "b => { b.value = 'residual erank'; b.dispatchEvent(new Event('input')) }"
     browser.evaluate(f"({typed})(document.querySelector('.lost-search input'))")
     assert 0 < len(browser.evaluate(shown)) < len(everything)
+
+
+CELLS = "[...document.querySelectorAll('.lost-glance td:not(.lost-claim) a')]"
+ROOM = "(t => [t.scrollWidth, t.parentElement.clientWidth])(document.querySelector('.lost-glance'))"
+BEHIND = """(target => [target.closest('details').open, target.closest('tr').innerText])
+    (document.getElementById(location.hash.slice(1)))"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("page", ["index.html", "notebooks/scorecard.html"])
+def test_the_scorecard_fits_and_its_cells_lead_to_their_estimates(browser: Chromium, html: Path, page: str):
+    for width in (390, 1280):
+        browser.open(html / page, width)
+        needed, there = browser.evaluate(ROOM)
+        assert needed <= there
+    cells = browser.evaluate(f"{CELLS}.map(a => [a.title, a.href])")
+    assert cells
+    assert len(cells) % len(claims.CLAIMS) == 0
+    told, link = next(cell for cell in cells if cell[0].startswith("C7"))
+    browser.evaluate(f"{CELLS}.find(a => a.title === {json.dumps(told)}).click()")
+    browser.evaluate("new Promise(done => setTimeout(done, 1000))")
+    opened, row = browser.evaluate(BEHIND)
+    assert opened, link
+    assert row.split()[:2] == told.split(":")[0].split(", ")
+
+
+def boxes() -> list[dict]:
+    """What the chapters' boxes record: the claim, its status, and on which model and benchmark it rests."""
+    outputs = [
+        output
+        for path in RUN.glob("*.ipynb")
+        for cell in json.loads(path.read_text("utf-8"))["cells"]
+        for output in cell.get("outputs", ())
+    ]
+    return [found for output in outputs if (found := output.get("data", {}).get(VERDICT))]
+
+
+def test_no_box_says_other_than_the_scorecard(html: Path):
+    """Of one model on one benchmark there is one verdict, wherever it is shown."""
+    table = pd.read_csv(RUN / "scorecard_files" / "tab-cells.csv")
+    cells = {f"{row.claim}: {row.model} on {row.benchmark}": row.status for row in table.itertuples()}
+    found = {f"{box['claim']}: {box['rests']}": box["status"] for box in boxes()}
+    assert found
+    both = found.keys() & cells.keys()
+    assert {place: found[place] for place in both} == {place: cells[place] for place in both}
 
 
 def test_every_figure_has_words_and_downloads(html: Path):

@@ -438,12 +438,14 @@ def test_a_verdict_is_as_certain_as_its_weakest_part():
 
 @pytest.mark.parametrize("claim", claims.CLAIMS)
 def test_every_claim_can_be_shown(claim: str):
-    text, printed, measured, status, rule = Verdict(claim, UNMEASURABLE, "too few items").box
+    shown = Verdict(claim, UNMEASURABLE, "too few items").of("m", "mini-pope").box
+    text, printed, measured, status, rule, rests = shown
     assert text.startswith(f"{claim}: ")
     assert "{" not in printed
     assert (measured, status) == ("too few items", UNMEASURABLE)
     assert len(rule) > 20
-    report.verdict(text, printed, measured, status, rule)
+    assert rests == "m on mini-pope"
+    report.verdict(*shown)
 
 
 def test_no_torch():

@@ -197,6 +197,20 @@ def test_a_misspelt_column_is_an_error(shown):
         report.table(pd.DataFrame({"a": [1]}), "t", "c", {"acc": ".2f"})
 
 
+def test_a_long_table_is_folded_away_everywhere(shown):
+    report.table(pd.DataFrame({"a": [1]}), "t", "Caption", fold="One <line>")
+    page, words = shown[0][BOOK]["markdown"], shown[0]["text/html"]
+    assert page.startswith("::::{dropdown} One <line>\n:::{csv-table} Caption")
+    assert page.endswith("\n::::")
+    assert words.startswith("<details><summary>One &lt;line&gt;</summary><table")
+
+
+def test_sentences_from_data_reach_the_book_and_any_notebook(shown):
+    report.tell("C1 holds in 2 of 3 ({ref}`ch-scorecard`).")
+    assert shown[0][BOOK]["markdown"] == "C1 holds in 2 of 3 ({ref}`ch-scorecard`)."
+    assert shown[0]["text/markdown"] == "C1 holds in 2 of 3 (“The scorecard”)."
+
+
 # --- verdicts, published figures, provenance
 
 
