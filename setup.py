@@ -5,5 +5,5 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["lostlib*"]), "lostlib.data"],
     package_dir={"lostlib.data": "data"},
-    package_data={"lostlib.data": ["**/*"], "lostlib.minimodels": ["*.md"]},
+    package_data={"lostlib.data": ["**/*"], "lostlib.minimodels": ["*.md"], "lostlib.teach": ["*.toml"]},
 )

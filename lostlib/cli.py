@@ -96,7 +96,7 @@ def benchmarks_() -> None:
 
 def _of_variant(rules: benchmarks.Rules, variant: str) -> str:
     if rules.mini:
-        items = benchmarks.load_benchmark(rules.name, n=50, variant=variant).items
+        items = benchmarks.load_benchmark(rules.name, n=12, variant=variant).items
         kinds = "+".join(dict.fromkeys(item.kind for item in items))
         return f"{'any':>7}  {kinds:<21}  generated, {benchmarks.SIZE} by default"
     if rules.rows:

@@ -31,7 +31,7 @@ def graph() -> grimp.ImportGraph:
 
 
 def code(notebook) -> set[str]:
-    """The package's files that a chapter imports, directly or through others."""
+    """The package's files that a chapter imports, directly or through others, and the texts beside them."""
     found, queue = set(), [module for cell in notebook.cells if cell.cell_type == "code" for module in named(cell)]
     while queue:
         if (module := queue.pop()) not in found:
@@ -39,7 +39,8 @@ def code(notebook) -> set[str]:
             queue += graph().find_modules_directly_imported_by(module)
             queue += [module.rpartition(".")[0]] if "." in module else []  # its folder's `__init__` runs first
     places = [Path(*module.split(".")) for module in found]
-    return {path.as_posix() for at in places for path in (at / "__init__.py", at.with_suffix(".py")) if path.exists()}
+    files = {path for at in places for path in (at / "__init__.py", at.with_suffix(".py")) if path.exists()}
+    return {path.as_posix() for path in files.union(*(one.parent.glob("*.toml") for one in files))}
 
 
 def named(cell) -> set[str]:

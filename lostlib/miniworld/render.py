@@ -44,6 +44,12 @@ def _sprite(shape: str, size: str) -> Image.Image:
     return mask.resize((2 * radius + 1, 2 * radius + 1), Image.Resampling.LANCZOS)
 
 
+@cache
+def _solid(shape: str, size: str) -> Image.Image:
+    """Where the shape covers more than half of a pixel: 255, else 0."""
+    return _sprite(shape, size).point(lambda v: 255 * (v > 127))
+
+
 def _paste(scene: Picture) -> tuple[Image.Image, Image.Image]:
     """The clean picture and the owner map: pixel value i + 1 where object i is what one sees, 0 for background."""
     if isinstance(scene, Chart):
@@ -52,11 +58,10 @@ def _paste(scene: Picture) -> tuple[Image.Image, Image.Image]:
     owner = Image.new("L", (IMAGE, IMAGE), 0)
     for i, thing in enumerate(scene.things):
         mask, (x, y) = _sprite(thing.shape, thing.size), thing.center
-        corner = (x - SIZES[thing.size], y - SIZES[thing.size])
-        picture.paste(COLORS[thing.color], (*corner, corner[0] + mask.width, corner[1] + mask.height), mask)
-        owner.paste(
-            i + 1, (*corner, corner[0] + mask.width, corner[1] + mask.height), mask.point(lambda v: 255 * (v > 127))
-        )
+        left, top = x - SIZES[thing.size], y - SIZES[thing.size]
+        box = (left, top, left + mask.width, top + mask.height)
+        picture.paste(COLORS[thing.color], box, mask)
+        owner.paste(i + 1, box, _solid(thing.shape, thing.size))
     return picture, owner
 
 

@@ -1,13 +1,16 @@
 """Questions with an instant answer: reading a figure or thinking it over, and predicting what an experiment does.
 
 The right answer to a reading is computed from the chapter's own data, so that it is right for any model. The right
-prediction is what the experiment shows when it is run, and it is run only after everything has been predicted.
+prediction is what the experiment shows when it is run, and it is run only after everything has been predicted. What
+students read is in `readings.toml`.
 """
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -74,154 +77,34 @@ def _counting(known: pd.DataFrame) -> pd.Series:
     return asked.set_index("read from")["value"]
 
 
-READINGS: dict[str, Reading] = {
-    "raises-effective-rank": Reading(
-        ("attention", "FFN"), _steps,
-        "Summed over the layers, this module's updates raise the effective rank more. That is not yet innovation: "
-        "energy can be spread over directions that were there already, so the next chapter needs a second part.",
-        "Compare the steps from a circle to the next square with those from a square to the next circle.",
+FIGURES: dict[str, tuple[tuple[Any, ...] | Rule | None, Rule]] = {  # options that are the data's, and what is right
+    "raises-effective-rank": (None, _steps),
+    "share-of-directions": (SHARES, _share),
+    "largest-part": (lambda parts: tuple(parts.index), lambda parts: parts.idxmax()),
+    "no-cost-from-layer": (
+        lambda where: (*dict.fromkeys(str(layer) for layer in where["layer"]), "none"), _free_from
     ),
-    "share-of-directions": Reading(
-        SHARES, _share,
-        "As many directions as tokens are there in exact arithmetic, but a few of them hold most of the energy.",
-        "Divide the highest point of the curve by the number of tokens.",
+    "harder-rival": (None, _rival),
+    "largest-step": (
+        lambda spans: tuple(_single_layers(spans).index), lambda spans: _single_layers(spans).idxmax()
     ),
-    "largest-part": Reading(
-        lambda parts: tuple(parts.index), lambda parts: parts.idxmax(),
-        "RID adds three parts of different kinds; two updates of one RID can be new in different ways.",
-        "Find the longest segment of this bar.",
-    ),
-    "always-zero": Reading(
-        ("delta_s", "delta_d_column", "delta_d_row"), "delta_d_row",
-        "With more independent tokens than dimensions every direction is taken: nothing can be new in the row space. "
-        "In mini-llava-1.5 it is the other way round. Numbers of models with different S and H do not compare.",
-        "Which of the two projectors is the identity when the rows of X span the whole hidden space?",
-    ),
-    "no-cost-from-layer": Reading(
-        lambda where: (*dict.fromkeys(str(layer) for layer in where["layer"]), "none"), _free_from,
-        "From there on it does not matter which image token gets which weight, in this benchmark: what the answer "
-        "needs has been fetched. Redundant here is not useless everywhere.",
-        "Follow the line “this layer and all above” from the right until an interval leaves zero.",
-    ),
-    "what-follows": Reading(
-        ("a", "b", "c"), "b",
-        "The run changed which image token gets which weight in these layers, and nothing else. Their attention to "
-        "text, the mass on the image as a whole and all earlier layers stayed as learned: they were not tested.",
-        "What exactly did the run change, and what did it leave as learned?",
-    ),
-    "which-run-tells": Reading(
-        ("more items", "another seed", "permuted"), "permuted",
-        "Shuffled rows hold the very numbers of the learned rows, so they look as usual but for their places. More "
-        "items or seeds make the same interval narrower and leave both readings open.",
-        "Which run removes the unusual look and keeps the loss of place?",
-    ),
-    "smallest-hidden-size": Reading(
-        (), 400,
-        "phi is at most the square root of H: a token whose whole energy lies in one dimension. A threshold that is "
-        "carried over from a large model can be out of reach in a small one, so give tau as a share of the energy.",
-        "phi is largest for a token with all its energy in one dimension. What is it then, in terms of H?",
-    ),
-    "harder-rival": Reading(
-        ("gaussian", "shuffled"), _rival,
-        "The more a null model keeps of the true update, the less is left to explain by what it does not keep.",
-        "Which of the two points is nearer to the circle of attention?",
-    ),
-    "largest-step": Reading(
-        lambda spans: tuple(_single_layers(spans).index), lambda spans: _single_layers(spans).idxmax(),
-        "A mean over layers would not have shown that one layer stands out.",
-        "Compare the cells of the diagonal in the panel of both modules.",
-    ),
-    "together-and-apart": Reading(
-        ("smaller", "equal", "larger"), "smaller",
-        "Together they bring nothing, and each step alone counts. Spans ask what layers bring together; a sum of steps "
-        "also counts what is undone. Mind that RID is no additive quantity: an update that is written twice can count "
-        "more as one than as two steps.",
-        "What is the difference between the stream before the first and after the second of the two?",
-    ),
-    "false-alarms": Reading(
-        (), lambda p: round(0.05 * p.notna().sum()),
-        "A p below one in twenty comes up by chance in one test of twenty, whatever is tested. Holm's adjustment asks "
-        "more of the smallest p the more tests there are, so that even one false alarm on the whole page is rare.",
-        "How many p values does the table hold, and what share of them falls below the threshold by chance?",
-    ),
-    "at-chance": Reading(
-        ("holds", "opposite", "not measurable"), "not measurable",
-        "A model that guesses has nothing to lose. That noise changes nothing is then no finding about attention, "
-        "however narrow the interval.",
-        "What would the change of accuracy be if attention mattered a lot, in a model that guesses?",
-    ),
-    "sign-without-size": Reading(
-        (), lambda found: int(((found["sign"] == "yes") & (found["size"] == "no")).sum()),
-        "The sign is what a claim says, the size what a number in the paper says. A small model in a small world can "
-        "share the one and not the other, and a table that prints only ticks would hide which.",
-        "Count the rows of the model whose sign is “yes” and whose size is “no”.",
-    ),
-    "wide-interval": Reading(
-        ("holds", "opposite", "undecided"), "undecided",
-        "Neither is certain: no loss at all and a loss of more than two points both lie in the interval. More items "
-        "would narrow it.",
-        "Is a loss of two points ruled out? Is a loss of nothing ruled out?",
-    ),
-    "products-left": Reading(
-        (), 10,
-        "A tenth of the products, and yet the layer gets much less than ten times faster: products of queries and keys "
-        "are a small part of what it computes.",
-        "Each query meets the text keys only; there are as many queries as before.",
-    ),
-    "where-the-count-is": Reading(
-        lambda known: tuple(_counting(known).index), lambda known: _counting(known).idxmax(),
-        "A patch knows what it shows, not how often the like is shown elsewhere. A sum over patches counts, and the "
-        "mean is a sum up to a factor.",
-        "Compare the columns in the row of the first model and of “how many”.",
-    ),
-    "lost-in-the-mean": Reading(
-        ("how many", "where", "whether"), "where",
-        "A mean over tokens keeps sums: how often something is there, and so whether it is. Which token said so is "
-        "gone, unless the tokens themselves name their place.",
-        "Think of a code that is one where a circle is and zero elsewhere. What does its sum over patches tell?",
-    ),
-    "diluted": Reading(
-        (), 15,
-        "The same model, the same intervention: three quarters of the benchmark never needed what was broken. An "
-        "average without this share cannot tell redundant attention from a test that does not test it.",
-        "Only one question of four can be hurt.",
-    ),
-    "what-would-refute": Reading(
-        ("a", "b", "c"), "b",
-        "The condition is met and the consequence fails. In a, the condition is not met; c is about where a model "
-        "looks, which does not say whether it has to.",
-        "Which one meets the condition of the hypothesis and contradicts what it says will follow?",
-    ),
-    "most-flips": Reading(
-        lambda flips: tuple(flips["family"]), lambda flips: flips.set_index("family")["flipped"].idxmax(),
-        "Where a choice carries a verdict, a study has to name the choice; where it carries none, naming it is a "
-        "courtesy.",
-        "Count the black frames between one bold name and the next.",
-    ),
-    "turned-by-a-unit": Reading(
-        ("C3", "C4", "none"), "none",
-        "A verdict by sign and order cannot know the unit. One that asks for a size, such as a value above one half, "
-        "could.",
-        "What happens to the ends of an interval when all values are divided by one positive number?",
-    ),
-    "wrong-baseline": Reading(
-        (), 1,
-        "Two of the three points that seem lost belong to the change of function, and the noise has even gained one. "
-        "The baseline of an intervention goes through the same function, with nothing changed.",
-        "Which two runs differ in the noise and in nothing else?",
-    ),
-    "half-the-width": Reading(
-        (), 200,
-        "The width falls with the root of the number: four times the items for half of the interval.",
-        "The standard error of a mean is the spread divided by the root of the number of items.",
-    ),
-    "all-paths": Reading(
-        (), 128,
-        "Some of so many paths lead anywhere. That is why rules and defaults are fixed before one looks, and why what "
-        "was tried is reported in full.",
-        "The second choice doubles the ways that the first one leaves.",
+    "false-alarms": (None, lambda p: round(0.05 * p.notna().sum())),
+    "sign-without-size": (None, lambda found: int(((found["sign"] == "yes") & (found["size"] == "no")).sum())),
+    "where-the-count-is": (lambda known: tuple(_counting(known).index), lambda known: _counting(known).idxmax()),
+    "most-flips": (
+        lambda flips: tuple(flips["family"]), lambda flips: flips.set_index("family")["flipped"].idxmax()
     ),
 }  # fmt: skip
+
+
+def _reading(name: str, text: dict[str, Any]) -> Reading:
+    options, right = FIGURES.get(name, (None, None))
+    given = tuple(text.get("options", ())) if options is None else options
+    return Reading(given, text["right"] if right is None else right, text["why"], text["hint"])
+
+
+TEXTS = Path(__file__).with_name("readings.toml")
+READINGS = {name: _reading(name, text) for name, text in tomllib.loads(TEXTS.read_text("utf-8")).items()}
 
 
 def check_reading(question: str, answer: Any, data: pd.DataFrame | pd.Series | None = None) -> Outcome:

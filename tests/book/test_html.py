@@ -105,15 +105,43 @@ TOO_WIDE = (
 )
 
 
+PICTURES = "[...document.querySelectorAll('figure img')].map(i => [i.getAttribute('src'), i.clientWidth])"
+CUT_OFF = """[...document.querySelectorAll('.pst-scrollable-table-container caption')]
+    .filter(c => c.getBoundingClientRect().right > c.closest('div').getBoundingClientRect().right + 1)
+    .map(c => c.textContent)"""
+
+
+def letters(path: Path) -> list[float]:
+    """The sizes of a picture's letters, each as a share of its width; matplotlib draws them at a hundredth."""
+    text = path.read_text("utf-8")
+    width = float(re.search(r'viewBox="0 0 ([\d.]+)', text)[1])
+    return [100 * float(scale) / width for scale in re.findall(r"scale\(([\d.]+) -", text)]
+
+
+def unreadable(browser: Chromium, path: Path) -> list[str]:
+    """Of an open chapter: captions that are cut off, and figures with letters of less than ten pixels."""
+    found = [f"{caption} is cut off" for caption in browser.evaluate(CUT_OFF)]
+    for source, shown in browser.evaluate(PICTURES):
+        size = min(letters(path.parent / source), default=1) * shown
+        found += [f"{source}: {size:.1f} px"] if size < 9.95 else []
+    return found
+
+
 @pytest.mark.slow
 @pytest.mark.browser
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1100, False), (390, False), (390, True)])
-def test_pages_work_offline(browser: Chromium, html: Path, width: int, dark: bool):
+@pytest.mark.parametrize(("width", "dark"), [(1280, True), (1100, None), (390, False)])
+def test_pages_work_offline_and_can_be_read(browser: Chromium, html: Path, width: int, dark: bool | None):
+    """By axe-core as well where it can be had, see `test_axe_sees_faults`; in between, whether all has its place."""
     faults = []
     for path in pages(html):
-        found = list(browser.open(path, width, dark=dark))
+        found = list(browser.open(path, width, dark=bool(dark)))
         for check in (BROKEN, UNSET, BAD_TEX, TOO_WIDE):
             found += browser.evaluate(check.replace("WIDTH", str(width)))
+        if dark is not None and path.parent.name == "notebooks":
+            found += unreadable(browser, path)
+        if dark is not None and axe.script():
+            browser.evaluate(f"{axe.script()};0")
+            found += browser.evaluate(axe.RUN)
         faults += [f"{path.relative_to(html)}: {fault}" for fault in found]
     assert not faults, "\n".join(faults)
 
@@ -130,20 +158,6 @@ def test_the_browser_sees_faults(browser: Chromium, tmp_path: Path):
     assert "outside request" in faults
     assert "script error" in faults
     assert all(browser.evaluate(check.replace("WIDTH", "390")) for check in (BROKEN, UNSET, TOO_WIDE))
-
-
-@pytest.mark.browser
-@pytest.mark.slow
-@pytest.mark.parametrize(("width", "dark"), [(1280, True), (390, False)])
-def test_axe_finds_nothing_serious(browser: Chromium, html: Path, width: int, dark: bool):
-    if axe.script() is None:
-        pytest.skip("axe-core could not be had: no npm, or no registry")
-    faults = []
-    for path in pages(html):
-        browser.open(path, width, dark=dark)
-        browser.evaluate(f"{axe.script()};0")
-        faults += [f"{path.relative_to(html)}: {fault}" for fault in browser.evaluate(axe.RUN)]
-    assert not faults, "\n".join(faults)
 
 
 @pytest.mark.browser
@@ -259,33 +273,6 @@ def test_every_figure_has_words_and_downloads(html: Path):
         for figure in (text.split("</figure>")[0] for text in figures):
             assert re.search(r'<img[^>]*alt="[^"]{20,}"', figure), f"{path.name}: {figure[:200]}"
             assert {"SVG", "PDF", "CSV"} == set(re.findall(r">(SVG|PDF|CSV)<", figure)), f"{path.name}: {figure[:200]}"
-
-
-PICTURES = "[...document.querySelectorAll('figure img')].map(i => [i.getAttribute('src'), i.clientWidth])"
-CUT_OFF = """[...document.querySelectorAll('.pst-scrollable-table-container caption')]
-    .filter(c => c.getBoundingClientRect().right > c.closest('div').getBoundingClientRect().right + 1)
-    .map(c => c.textContent)"""
-
-
-def letters(path: Path) -> list[float]:
-    """The sizes of a picture's letters, each as a share of its width; matplotlib draws them at a hundredth."""
-    text = path.read_text("utf-8")
-    width = float(re.search(r'viewBox="0 0 ([\d.]+)', text)[1])
-    return [100 * float(scale) / width for scale in re.findall(r"scale\(([\d.]+) -", text)]
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("width", [390, 1280])
-def test_letters_and_captions_can_be_read(browser: Chromium, html: Path, width: int):
-    small, cut = [], []
-    for path in html.glob("notebooks/*.html"):
-        browser.open(path, width)
-        for source, shown in browser.evaluate(PICTURES):
-            sizes = letters(path.parent / source)
-            small += [f"{source}: {min(sizes) * shown:.1f} px"] if min(sizes, default=1) * shown < 9.95 else []
-        cut += browser.evaluate(CUT_OFF)
-    assert not small, "\n".join(small)
-    assert not cut, "\n".join(cut)
 
 
 def test_the_buttons_name_what_is_in_the_tree(html: Path):

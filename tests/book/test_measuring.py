@@ -41,6 +41,7 @@ def counts(told: str) -> dict[str, int]:
     return {rule: int(count) for rule, count in re.findall(r"^(table|share|measure) +(\d+)$", told, re.MULTILINE)}
 
 
+@pytest.mark.slow
 def test_one_job_a_share_and_one_that_gathers(tmp_path: Path) -> None:
     grid = write_grid(tmp_path, "mini-llava-1.5", interventions=["none", GAUSSIAN], seeds=2, shares=3)
     told = dry_run(*command(grid, tmp_path / "out"))
@@ -57,6 +58,7 @@ def test_a_mistake_is_told(tmp_path: Path) -> None:
     assert "grid.py" not in told, "no traceback into our own code"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not find_spec("snakemake_executor_plugin_slurm"),
     reason="the extra `slurm` is not installed: pip install -e .[slurm]",

@@ -70,6 +70,12 @@ ALL = [*SAPS, *LAST, *OTHERS, *REDIRECTED, *FROZEN, *TOGETHER]
 pytestmark = pytest.mark.filterwarnings("ignore:.*of the visual tokens are sinks")
 
 
+@pytest.fixture(scope="module")
+def tiny(tiny_folder) -> lostlib.LostModel:
+    """One model for all of them: what one test left behind, the next would see."""
+    return lostlib.load_model(tiny_folder)
+
+
 def hooks(model) -> int:
     """Hooks on all modules (transformers leaves some of its own at the first call)."""
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.hf.modules())
@@ -125,11 +131,11 @@ def test_mistakes_are_refused_before_anything_runs(tiny, text: str, message: str
         pass
 
 
-def test_none_is_eager_bit_for_bit(tiny, items) -> None:
-    batch = tiny.encode(items)
-    tiny.hf.set_attn_implementation("eager")
+def test_none_is_eager_bit_for_bit(tiny_folder, tiny, items) -> None:
+    batch, own = tiny.encode(items), lostlib.load_model(tiny_folder)
+    own.hf.set_attn_implementation("eager")
     with torch.inference_mode():
-        eager = tiny.hf(**batch.tensors, use_cache=False).logits
+        eager = own.hf(**batch.tensors, use_cache=False).logits
     assert torch.equal(eager, tiny.forward(batch).logits)
     assert torch.equal(eager, logits(tiny, batch, "none"))
 

@@ -26,33 +26,36 @@ pytestmark = pytest.mark.filterwarnings("ignore::lostlib.sinks.SinkWarning")  # 
 PARAMETERS: dict[str, dict] = {"sinks": {"tau": "10%"}, "heads": {"tau": "10%"}, "sinkmaps": {"tau": "10%"},
                                "probes": {"scenes": 400}}  # fmt: skip
 KILLED = """
-import os, random, signal, sys, time
+import os, signal, sys, time
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
 import lostlib
+from lostlib import catalog
 from lostlib.experiments import measure
-experiment, folder, kills, given = sys.argv[1], sys.argv[2], int(sys.argv[4]), eval(sys.argv[5])
-work = Path(sys.argv[3])
-model, asked = lostlib.load_model(folder), lostlib.load_benchmark("mini-pope", n=12)
-items = asked if experiment == "answers" else asked.items
-def run(work):
-    return measure.LOOPS[experiment](model, items, batch_size=1, work=work, **given)
-run(None)  # warm
-start = time.monotonic()
-whole = run(None)
-lasts, draw = time.monotonic() - start, random.Random(0)
-for _ in range(kills):
-    child = os.fork()
-    if not child:
-        run(work)
-        os._exit(0)
-    time.sleep(draw.uniform(0, 0.5) * lasts)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-again = run(work)
-assert again.equals(whole), (again.shape, whole.shape)
-print(len(list(work.rglob("*.parquet"))))
+model, asked = lostlib.load_model(sys.argv[1]), lostlib.load_benchmark("mini-pope", n=12)
+for experiment in catalog.EXPERIMENTS:
+    given, work = eval(sys.argv[3]).get(experiment, {}), Path(sys.argv[2]) / experiment
+    items = asked if experiment == "answers" else asked.items
+    run = lambda work: measure.LOOPS[experiment](model, items, batch_size=1, work=work, **given)
+    finished = lambda: {path: path.stat().st_mtime_ns for path in work.rglob("*-of-*.parquet")}
+    whole, met = run(None), []
+    for shards in (0, 1, 2):
+        child = os.fork()
+        if not child:
+            run(work)
+            os._exit(0)
+        while len(finished()) < shards and not os.waitpid(child, os.WNOHANG)[0]:
+            time.sleep(0.001)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        before = finished()
+        met.append(len(before))
+    again = run(work)
+    assert again.equals(whole), (experiment, again.shape, whole.shape)
+    assert before.items() <= finished().items(), f"{experiment}: what was finished is measured again"
+    assert len(finished()) == 3
+    print(experiment, *met, flush=True)
 """
 
 
@@ -62,13 +65,15 @@ def benchmark() -> lostlib.benchmarks.Benchmark:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", catalog.EXPERIMENTS)
-def test_killed_at_twenty_random_moments(experiment, tiny_folder, tmp_path):
-    given = repr(PARAMETERS.get(experiment, {}))
-    command = [sys.executable, "-c", KILLED, experiment, str(tiny_folder), str(tmp_path / "work"), "20", given]
+def test_what_is_killed_goes_on_where_it_was(tiny_folder, tmp_path):
+    """Every experiment is killed at once, after its first part and after its second."""
+    command = [sys.executable, "-c", KILLED, str(tiny_folder), str(tmp_path), repr(PARAMETERS)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[-1] == "3"
+    met = {name: list(map(int, counts)) for name, *counts in map(str.split, done.stdout.splitlines())}
+    assert met.keys() == catalog.EXPERIMENTS.keys()
+    assert all(once >= 1 and twice >= 2 for _, once, twice in met.values()), met
+    assert sum(counts[1:] == [1, 2] for counts in met.values()) > len(met) / 2, f"killed too late: {met}"
 
 
 @pytest.mark.parametrize("experiment", catalog.EXPERIMENTS)
@@ -121,15 +126,14 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, after: int = 0) -
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "after"),
     [
-        RuntimeError("CUDA error: device-side assert triggered"), ImportError("no module flash_attn"), AssertionError(),
-        NotImplementedError("no kernel"), torch.OutOfMemoryError("CUDA out of memory"), MemoryError(),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory"), ZeroDivisionError(),
+        (RuntimeError("CUDA error: device-side assert triggered"), 0), (ImportError("no module flash_attn"), 3),
+        (AssertionError(), 0), (NotImplementedError("no kernel"), 3), (torch.OutOfMemoryError("CUDA out of memory"), 3),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 0), (MemoryError(), 3), (ZeroDivisionError(), 3),
     ],
-    ids=lambda error: type(error).__name__,
+    ids=lambda given: type(given).__name__,
 )  # fmt: skip
-@pytest.mark.parametrize("after", [0, 3])
 def test_what_is_no_items_fault_stops_the_run_and_leaves_no_rows(error, after, tiny, benchmark, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         failing(patch, error, after)

@@ -49,9 +49,10 @@ def test_the_exam_reaches_the_floors(name: str, floors: dict[str, float]) -> Non
     assert not {kind: marks[kind] for kind, floor in floors.items() if marks[kind]["value"] < floor}
 
 
+@pytest.mark.slow
 def test_the_exam_can_be_taken_again() -> None:
     """Fresh scenes of another seed: no kind may fall far below what the card says."""
     marks = json.loads((paths.MODELS / "mini-llava-1.5" / "exam.json").read_text())
     model = lostlib.load_model("mini-llava-1.5")
-    for kind, estimate in exam.exam(model, n=100, seed=1).items():
+    for kind, estimate in exam.exam(model, n=40, seed=1).items():
         assert estimate.high >= marks[kind]["low"], (kind, estimate, marks[kind])

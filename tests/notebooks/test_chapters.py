@@ -11,7 +11,12 @@ import jupytext
 import nbformat
 import pytest
 
+from lostlib import report
+
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+from run_chapter import read_source  # noqa: E402  tools is no package
+
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.py"))
 PAGES = sorted((ROOT / "book").glob("*.md"))
 IDS = [path.stem for path in CHAPTERS]
@@ -63,7 +68,8 @@ def test_a_committed_notebook_runs_in_its_own_folder(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("chapter", IDS)
 def test_a_chapter_runs_from_the_shell_with_other_parameters(chapter: str, tmp_path: Path) -> None:
-    done = papermill(chapter, tmp_path / "out.ipynb", "-p", "model", "mini-llava-1.5", "-p", "n_items", "50")
+    """Also with few items; what they say nothing about is a dash."""
+    done = papermill(chapter, tmp_path / "out.ipynb", "-p", "model", "mini-llava-1.5", "-p", "n_items", "3")
     assert done.returncode == 0, done.stderr[-2000:]
     made = nbformat.read(tmp_path / "out.ipynb", as_version=4)
     outputs = [output for cell in made.cells for output in cell.get("outputs", [])]
@@ -71,50 +77,53 @@ def test_a_chapter_runs_from_the_shell_with_other_parameters(chapter: str, tmp_p
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 2
 
 
-FEW = [*[(path.stem, n) for path in CHAPTERS for n in (1, 3)], ("sinks", 4)]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("chapter", "n"), FEW)
-def test_a_chapter_runs_with_as_few_items_as_it_takes(chapter: str, n: int, tmp_path: Path) -> None:
-    """From its source. What so few items say nothing about is a dash."""
-    words = ["tools/run_chapter.py", f"notebooks/{chapter}.py", str(tmp_path / "out.ipynb"), f'{{"n_items": {n}}}']
-    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
-    assert done.returncode == 0, done.stderr[-2000:]
+def test_wrong_parameters_stop_a_run_from_the_shell(tmp_path: Path) -> None:
+    done = papermill("rq2-innovation", tmp_path / "out.ipynb", "-p", "n_itmes", "50")
+    assert done.returncode != 0
+    assert "did you mean 'n_items'" in done.stderr
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=IDS)
+def test_wrong_parameters_stop_a_chapter(path: Path, run_cells) -> None:
+    for given, message in (
+        ({"n_itmes": 50}, "n_items"),
+        ({"n_items": 0}, "at least 1"),
+        ({"device": "gpu"}, r"auto\|cpu"),
+    ):
+        with pytest.raises(report.ParameterError, match=message):
+            list(run_cells(read_source(path), **given))
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("n_itmes", "50"), "n_items"),
-        (("n_items", "0"), "at least 1"),
-        (("benchmark", "minipope"), "mini-pope"),
-        (("model", "mini-lava"), "mini-llava-1.5"),
-        (("device", "gpu"), "auto|cpu"),
-    ],
+    ("given", "message"), [({"benchmark": "minipope"}, "mini-pope"), ({"model": "mini-lava"}, "mini-llava-1.5")]
 )
-def test_wrong_parameters_stop_the_run(words: tuple[str, str], message: str, tmp_path: Path) -> None:
-    done = papermill("rq2-innovation", tmp_path / "out.ipynb", "-p", *words)
-    assert done.returncode != 0
-    assert message in done.stderr
+def test_names_of_nothing_stop_a_chapter(given: dict, message: str, run_cells) -> None:
+    with pytest.raises(ValueError, match=f"did you mean '{message}'"):
+        list(run_cells(read_source(ROOT / "notebooks/rq2-innovation.py"), **given))
 
 
 @pytest.mark.slow
-def test_regimes_of_another_tower_on_all_of_mathvista(tmp_path: Path) -> None:
+def test_regimes_of_another_tower_on_all_of_mathvista(run_cells) -> None:
     """Names with digits and dashes, sums and bars among the questions, and no question but *how many*."""
-    words = ["benchmarks", "mini-mathvista", "towers", "mini-llava-1.5-xs-s1", "n_items", "20", "seeds", "1"]
-    pairs = [word for key, value in zip(words[::2], words[1::2], strict=True) for word in ("-p", key, value)]
-    done = papermill("regimes", tmp_path / "out.ipynb", *pairs)
-    assert done.returncode == 0, done.stderr[-2000:]
-    done = papermill("regimes", tmp_path / "out.ipynb", "-p", "benchmarks", "mini-vmcbench")
-    assert "probes know the answers of mini-pope" in done.stderr
+    source = read_source(ROOT / "notebooks/regimes.py")
+    other = {"benchmarks": "mini-mathvista", "towers": "mini-llava-1.5-xs-s1", "n_items": 20, "seeds": 1}
+    list(run_cells(source, **other))
+    with pytest.raises(ValueError, match="probes know the answers of mini-pope"):
+        list(run_cells(source, benchmarks="mini-vmcbench"))
 
 
-def test_a_new_seed_is_measured(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_chapter_that_chooses_its_tables_runs_on_one_item(run_cells) -> None:
+    """The others do so in `test_launching.py`, without torch."""
+    list(run_cells(read_source(ROOT / "notebooks/sinks.py"), n_items=1))
+
+
+@pytest.mark.slow
+def test_a_new_seed_is_measured(run_cells, capsys) -> None:
     """Nothing shipped has this key, so the chapter must load the model and say so."""
-    done = papermill("residual-stream", tmp_path / "out.ipynb", "-p", "n_items", "6", "-p", "seed", "7")
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "measured now: residual" in (tmp_path / "out.ipynb").read_text()
+    list(run_cells(read_source(ROOT / "notebooks/residual-stream.py"), n_items=6, seed=7))
+    assert "measured now: residual" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=IDS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from run_chapter import SETUP, read_source  # noqa: E402  tools is no package
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.py"))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
-BLOCK = """
+WITHOUT_TORCH = """
 import sys
 
 class Blocked:
@@ -28,18 +27,29 @@ class Blocked:
             raise ImportError(f"{name} is blocked")
 
 sys.meta_path.insert(0, Blocked())
+sys.path.insert(0, "tools")
+import matplotlib
+matplotlib.use("agg")
+from run_chapter import Path, read_source
+for chapter in sys.argv[1:]:
+    names = {"__name__": "__main__"}
+    for cell in read_source(Path(chapter)).cells:
+        if cell.cell_type == "code":
+            exec(compile(cell.source, chapter, "exec"), names)
+        if "parameters" in cell.metadata.get("tags", ()):
+            names["n_items"] = 1 if Path(chapter).stem != "sinks" else names["n_items"]
+    print("done", chapter)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
-def test_a_chapter_runs_from_shipped_tables_without_torch(chapter: Path, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(BLOCK)
-    command = [sys.executable, "tools/run_chapter.py", str(chapter), str(tmp_path / "out.ipynb"), "{}"]
-    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "measured now:" not in (tmp_path / "out.ipynb").read_text()
+def test_chapters_run_from_shipped_tables_without_torch_and_on_one_item() -> None:
+    """As they are, they measure nothing either, say the committed notebooks; one chooses tables by what it finds."""
+    command = [sys.executable, "-c", WITHOUT_TORCH, *map(str, CHAPTERS)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stdout[-300:] + done.stderr[-3000:]
+    assert done.stdout.count("done ") == len(CHAPTERS)
+    assert "measured now:" not in done.stdout
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)

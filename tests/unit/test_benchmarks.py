@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from functools import cache
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,24 +11,6 @@ from lostlib import benchmarks
 from lostlib.benchmarks.extractors import EXTRACTORS
 
 NAMES = list(benchmarks.NAMESAKES)
-
-
-@cache
-def thousand(name: str, seed: int = 0) -> benchmarks.Benchmark:
-    return lostlib.load_benchmark(name, seed=seed)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_a_thousand_items_and_a_prefix_for_every_n(name: str) -> None:
-    whole, part = thousand(name), lostlib.load_benchmark(name, n=20)
-    assert len(whole.items) == 1000 == len({item.uid for item in whole.items})
-    for a, b in zip(part.items, whole.items[:20], strict=True):
-        assert (a.uid, a.prompt, a.answer, a.relevant) == (b.uid, b.prompt, b.answer, b.relevant)
-        assert [image.tobytes() for image in a.images] == [image.tobytes() for image in b.images]
-    other = lostlib.load_benchmark(name, n=20, seed=1)
-    assert not {item.uid for item in other.items} & {item.uid for item in whole.items}
-    assert [item.prompt for item in other.items] != [item.prompt for item in part.items]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -54,13 +32,13 @@ def test_objects_are_where_the_picture_is_not_background(name: str) -> None:
 
 
 def test_benchmarks_share_no_pictures() -> None:
-    made = [lostlib.load_benchmark(name, n=100).items for name in NAMES]
+    made = [lostlib.load_benchmark(name, n=30).items for name in NAMES]
     pictures = [{image.tobytes() for item in items for image in item.images} for items in made]
     assert len(set().union(*pictures)) == sum(map(len, pictures))
 
 
 def test_mini_pope_is_built_like_pope() -> None:
-    items = lostlib.load_benchmark("mini-pope", n=996).items
+    items = lostlib.load_benchmark("mini-pope", n=240).items
     assert np.mean([item.answer == "yes" for item in items]) == 0.5
     assert {item.meta["category"] for item in items} == {"random", "popular", "adversarial"}
     by_image: dict[str, list] = {}
@@ -73,23 +51,11 @@ def test_mini_pope_is_built_like_pope() -> None:
 
 
 def test_one_option_is_true_and_letters_are_spread() -> None:
-    items = lostlib.load_benchmark("mini-realworldqa", n=400).items
+    items = lostlib.load_benchmark("mini-realworldqa", n=240).items
     assert all(item.answer in item.options for item in items)
     assert {len(item.options) for item in items} == {2, 3, 4}
     two = [item.answer for item in items if len(item.options) == 2]
     assert 0.38 < np.mean([answer == "A" for answer in two]) < 0.62
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_chance_is_what_guessing_earns(name: str) -> None:
-    made, rng = thousand(name), np.random.default_rng(0)
-    guesses = [
-        str(rng.choice(list(item.options or (("yes", "no") if item.kind == "yesno" else "x")))) for item in made.items
-    ]
-    earned = made.score(made.items, guesses)["accuracy"].value
-    told = sum(not item.images for item in made.items) / len(made.items)  # without its picture "x" is right as well
-    assert told == 0 or name == "mini-hallusionbench"
-    assert abs(earned - made.chance) < 0.07
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -159,11 +125,3 @@ def test_mistakes() -> None:
         lostlib.load_benchmark("minipope")
     with pytest.raises(ValueError, match="at least 1"):
         lostlib.load_benchmark("mini-pope", n=0)
-
-
-def test_the_report_half_needs_no_torch() -> None:
-    code = (
-        "import sys, lostlib, lostlib.report, lostlib.tables, lostlib.stats, lostlib.cli; "
-        "lostlib.load_benchmark('mini-pope', n=1); sys.exit('torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

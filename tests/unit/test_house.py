@@ -1,10 +1,11 @@
-"""The house: who may import whom, that there is no circle, and that no chain of imports is long."""
+"""The house: who may import whom, without a circle or a long chain, and half of it without torch."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import grimp
@@ -62,3 +63,26 @@ def test_no_chain_through_the_wings_is_longer_than_eight():
         if pair[0] != pair[1]:
             wings.add_edge(*pair)
     assert len(networkx.dag_longest_path(wings)) <= 8
+
+
+USED = """
+from lostlib import benchmarks, cli, tables, teach
+from typer.testing import CliRunner
+tables.Key.of("answers", "mini-llava-1.5", "mini-pope", 4, "var:rho=1")
+tables.Key.of("sinks", "mini-llava-1.5", "mini-pope", 4, parameters={"tau": "10%"})
+benchmarks.load_benchmark("mini-pope", n=1)
+assert "--replace" in CliRunner().invoke(cli.app, ["students", "--help"]).output
+"""
+
+
+def test_reporting_and_help_load_no_torch():
+    """Whatever a function imports late: the contract's modules, a key, a benchmark and the command's help."""
+    (contract,) = (
+        one
+        for one in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+        if one["type"] == "forbidden"
+    )
+    loaded = f"{set(contract['forbidden_modules'])} & sys.modules.keys()"
+    script = f"import sys, {', '.join(contract['source_modules'])}\n{USED}\nassert not (found := {loaded}), found"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -174,32 +174,31 @@ def test_fractions_are_decimals():
 
 
 LONG = [
-    "1" * 10**6,
-    "[" * 10**6,
-    "\\boxed{" * 140_000,
-    "answer is " * 10**5,
-    "A " * 500_000,
-    "(A) " * 250_000,
-    "1," * 500_000,
-    "1/" * 500_000,
-    "- " * 500_000,
-    "**1" * 300_000,
-    " " * 10**6,
-    "$" * 10**6,
-    "not " * 250_000,
-    ". " * 500_000,
-    "1 and " * 160_000,
+    "1" * 10**5,
+    "[" * 10**5,
+    "\\boxed{" * 14_000,
+    "answer is " * 10**4,
+    "A " * 50_000,
+    "(A) " * 25_000,
+    "1," * 50_000,
+    "1/" * 50_000,
+    "- " * 50_000,
+    "**1" * 30_000,
+    " " * 10**5,
+    "$" * 10**5,
+    "not " * 25_000,
+    ". " * 50_000,
+    "1 and " * 16_000,
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("text", LONG, ids=lambda text: text[:8])
-def test_a_million_characters_are_read_in_seconds(text):
-    """A reader that were quadratic would take hours."""
+def test_a_hundred_thousand_characters_are_read_in_a_moment(text):
+    """A reader that were quadratic would take minutes."""
     for name in ("letter", "integer", "float", "list", "phrase", "yes_no"):
         began = time.monotonic()
         EXTRACTORS[name](text, {"A": "left", "B": "right"} if name == "letter" else None)
-        assert time.monotonic() - began < 20, name
+        assert time.monotonic() - began < 5, name
 
 
 def test_no_answer_can_break_a_reader():
@@ -239,16 +238,15 @@ def test_what_is_read_is_a_finite_number(name: str) -> None:
         assert found is None or not {"inf", "nan"} & set(re.findall("[a-z]+", found)), said.format(number[:9])
 
 
-@pytest.mark.parametrize("first", "ABCD")
-@pytest.mark.parametrize("second", "ABCD")
 @pytest.mark.parametrize("joint", [" or ", " and ", ", ", " & ", ") or (", ". or ", ", or "])
 @pytest.mark.parametrize(
     "frame", ["{}", "The answer is {}.", "It is either {}.", "Answer: {}", "Probably {}, I think."]
 )
-def test_two_letters_choose_none(first, second, joint, frame):
+def test_two_letters_choose_none(joint, frame):
     options = dict(zip("ABCD", ("left", "right", "up", "down"), strict=True))
-    said = frame.format(f"{'(' if joint[0] == ')' else ''}{first}{joint}{second}{')' if joint[0] == ')' else ''}")
-    assert letter(said, options) == (first if first == second else None)
+    for first, second in itertools.product("ABCD", repeat=2):
+        said = frame.format(f"{'(' if joint[0] == ')' else ''}{first}{joint}{second}{')' if joint[0] == ')' else ''}")
+        assert letter(said, options) == (first if first == second else None), said
 
 
 @pytest.mark.parametrize("verb", ["make", "makes", "gives", "equals", "leaves", "comes to", "adds up to"])

@@ -43,7 +43,7 @@ def test_every_file_that_declares_a_benchmark_is_entered() -> None:
 
 @pytest.mark.parametrize(("name", "variant"), ASKED)
 def test_items_have_what_their_rules_name(name: str, variant: str) -> None:
-    made = lostlib.load_benchmark(name, n=120, variant=variant)
+    made = lostlib.load_benchmark(name, n=48, variant=variant)
     rules = made.rules
     assert {item.kind for item in made.items} <= set(rules.kinds)
     for item in made.items:

@@ -6,9 +6,12 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_a_wheel_holds_models_tables_and_published_figures(tmp_path: Path) -> None:
     source = tmp_path / "source"
     for name in ("lostlib", "data"):
@@ -34,5 +37,7 @@ def test_a_wheel_holds_models_tables_and_published_figures(tmp_path: Path) -> No
     }
     lacking = {str(path) for path in wanted if (ROOT / path).is_file() and f"lostlib/{path.as_posix()}" not in held}
     assert not lacking
-    templates = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("lostlib/**/*.md")}
+    templates = {
+        path.relative_to(ROOT).as_posix() for path in ROOT.glob("lostlib/**/*.*") if path.suffix in (".md", ".toml")
+    }
     assert {"lostlib/data/chance.json", "lostlib/benchmarks/__init__.py", *templates} <= held
