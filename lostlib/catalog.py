@@ -69,6 +69,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "sinkmaps": Experiment("Where each head looks in the image.", _SINKS, pictures=True),
     "nulls": Experiment("The true updates beside random ones of their size.", _MEASURES, seeded=True, looks=False),
+    "writing": Experiment("Which neurons write the entry of the stream that each FFN makes grow most.", looks=False),
     "spans": Experiment("What several layers' updates bring together.", {**_MEASURES, "blocks": 8}, looks=False),
     "probes": Experiment("Which questions each visual token answers on its own.", {"scenes": 3000}, pictures=True),
 }  # fmt: skip

@@ -92,8 +92,31 @@ def test_image_tokens_are_not_predicted(name):
     assert measure.LOOPS["losses"](model, items)["tokens"].tolist() == (text[:, 1:].sum(1)).tolist()
 
 
+def test_neurons_write_what_the_ffn_adds(every):
+    """At the entry that grows most, recomputed from gate, up and down; the sum over neurons is the FFN's output."""
+    rows = measure.LOOPS["writing"](every, ITEMS)
+    for item in ITEMS:
+        with lostlib.watch(every) as stream:
+            every.forward(every.encode([item]))
+        for layer, at in stream.items():
+            mid, post, added = (x[0] for x in (at.resid_mid, at.resid_post, at.mlp_out))
+            own = rows[(rows["item"] == item.uid) & (rows["layer"] == layer)]
+            place = tuple(own[["token", "dimension"]].iloc[0])
+            growth = post.abs() - mid.abs()
+            assert growth[place] == growth.max()
+            assert tuple(own[["before", "after"]].iloc[0]) == pytest.approx((float(mid[place]), float(post[place])))
+            assert own["contribution"].sum() == pytest.approx(float(added[place]), rel=1e-4, abs=1e-5)
+            block = every.layers[layer]
+            entering = block.post_attention_layernorm(mid[place[0]])
+            activation = block.mlp.act_fn(block.mlp.gate_proj(entering)) * block.mlp.up_proj(entering)
+            each = activation.detach() * block.mlp.down_proj.weight[place[1]].detach()
+            named = own[own["neuron"] >= 0]
+            assert named["neuron"].tolist() == each.abs().topk(8).indices.tolist()
+            assert named["contribution"].tolist() == pytest.approx(each[named["neuron"].tolist()].tolist(), rel=1e-3)
+
+
 def test_batches_change_nothing(reader):
-    for experiment in ("losses", "residual", "sinks", "spans", "nulls"):
+    for experiment in ("losses", "residual", "sinks", "spans", "nulls", "writing"):
         loop, given = measure.LOOPS[experiment], {"dims": "3", "tau": "10%"} if experiment == "sinks" else {}
         together, alone = (loop(reader, ITEMS, batch_size=size, **given) for size in (3, 1))
         pd.testing.assert_frame_equal(together, alone, rtol=1e-3, atol=1e-5)
@@ -104,7 +127,8 @@ def test_batches_change_nothing(reader):
     [
         "sap:keys=text,weights=gaussian", "sap:keys=all,weights=uniform", "sap:keys=text,weights=permuted",
         "noise_delta", "noise_qkv", "no_rope", "knockout:keys=sinks,among=text,dims=3,tau=1",
-        "knockout:keys=random,among=all,dims=3,tau=1,flavour=zero",
+        "knockout:keys=random,among=all,dims=3,tau=1,flavour=zero", "sap:keys=text,weights=zero,spare=first",
+        "var:among=text,dims=3,tau=1,rho=0.1",
     ],
 )  # fmt: skip
 def test_interventions_on_text_change_losses(reader, intervention):
