@@ -47,6 +47,7 @@ LOOPS: dict[str, Callable[..., pd.DataFrame]] = {  # (model, items, ...) -> rows
     "writing": writing.writing_rows,
 }
 CHECKS: dict[str, Callable[..., Any]] = {  # of the parameters' values
+    "losses": losses.check_layers,
     "residual": residual.check_residual,
     "sinks": sinks.asked_sinks,
     "sinkmaps": sinks.asked_sinks,

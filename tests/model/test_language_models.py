@@ -103,8 +103,9 @@ def test_neurons_write_what_the_ffn_adds(every):
             own = rows[(rows["item"] == item.uid) & (rows["layer"] == layer)]
             place = tuple(own[["token", "dimension"]].iloc[0])
             growth = post.abs() - mid.abs()
-            assert growth[place] == growth.max()
-            assert tuple(own[["before", "after"]].iloc[0]) == pytest.approx((float(mid[place]), float(post[place])))
+            assert float(growth[place]) == pytest.approx(float(growth.max()), rel=1e-4)
+            entry = float(mid[place]), float(post[place])
+            assert tuple(own[["before", "after"]].iloc[0]) == pytest.approx(entry, rel=1e-4)
             assert own["contribution"].sum() == pytest.approx(float(added[place]), rel=1e-4, abs=1e-5)
             block = every.layers[layer]
             entering = block.post_attention_layernorm(mid[place[0]])
@@ -137,6 +138,23 @@ def test_interventions_on_text_change_losses(reader, intervention):
     assert changed.notna().all()
     alone = pd.concat([measure.LOOPS["losses"](reader, [item], intervention, 0) for item in ITEMS], ignore_index=True)
     pd.testing.assert_series_equal(alone["loss"], changed, rtol=1e-3)
+
+
+def test_layers_take_turns(reader):
+    """Each set of layers is the intervention in these alone; what is none is refused."""
+    sets, what = ["0", "1+2", "0-2"], "sap:keys=text,weights=gaussian"
+    rows = measure.LOOPS["losses"](reader, ITEMS, what, 1, layers=sets)
+    assert rows["layers"].tolist() == sets * len(ITEMS)
+    for text in sets:
+        alone = measure.LOOPS["losses"](reader, ITEMS, f"{what},layers={text}", 1)
+        own = rows[rows["layers"] == text].drop(columns="layers").reset_index(drop=True)
+        pd.testing.assert_frame_equal(own, alone)
+    assert rows["loss"].nunique() == len(rows)
+    with pytest.raises(ValueError, match="layers 0-2"):
+        measure.LOOPS["losses"](reader, ITEMS, what, layers=["3"])
+    for wrong, said in (("0", "must be a list of sets"), ([], "must be a list of sets"), (["x"], "no list of numbers")):
+        with pytest.raises(ValueError, match=said):
+            measure.check_parameters("losses", {"layers": wrong})
 
 
 def test_the_last_row_predicts_what_is_no_part_of_the_text(reader):
