@@ -140,6 +140,16 @@ def test_interventions_on_text_change_losses(reader, intervention):
     pd.testing.assert_series_equal(alone["loss"], changed, rtol=1e-3)
 
 
+def test_without_pictures_all_rows_and_all_keys_are_text(reader):
+    """And a first row sees nothing but the first token, so that `zero` has nothing to leave to others."""
+
+    def losses(what):
+        return measure.LOOPS["losses"](reader, ITEMS, what, 0)["loss"].tolist()
+
+    assert losses("sap:keys=text,queries=text") == losses("sap:keys=text") == losses("sap:keys=all")
+    assert losses("sap:keys=text,weights=zero") == losses("none")
+
+
 def test_layers_take_turns(reader):
     """Each set of layers is the intervention in these alone; what is none is refused."""
     sets, what = ["0", "1+2", "0-2"], "sap:keys=text,weights=gaussian"
