@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lostlib.checkpoints import is_mini
 from lostlib.forms import Form, energy_share, format_numbers, parse_numbers
 from lostlib.text import among, check, check_seed
 
@@ -20,6 +21,7 @@ class Experiment:
 
     asks        what its table tells
     parameters  its own, which are part of a table's key, with their defaults
+    large       defaults of models that are no mini models, where they differ
     changed     can it be measured under an intervention
     seeded      does it draw something itself, for its controls
     looks       does it look at attention weights, so that they must come from our own attention function
@@ -34,6 +36,11 @@ class Experiment:
     looks: bool = True
     shared: bool = False
     pictures: bool = False
+    large: Mapping[str, Any] = field(default_factory=dict)
+
+    def usual(self, model: str | None = None) -> dict[str, Any]:
+        """The parameters' defaults for a model, by its name; those of a mini model without one."""
+        return {**self.parameters, **({} if model is None or is_mini(model) else self.large)}
 
     def is_random(self, intervention: Form) -> bool:
         """Does the seed matter?"""
@@ -63,7 +70,10 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "attention": Experiment("Where the last prompt token looks.", pictures=True),
     "maps": Experiment("The last prompt token's weight on each image patch.", changed=True, pictures=True),
-    "sinks": Experiment("Every token's sink value, the attention it gets and what it contributes.", _SINKS),
+    "sinks": Experiment(
+        "Sink values, the attention that tokens get and what they contribute.",
+        {**_SINKS, "rows": "tokens"}, large={"rows": "layers"},
+    ),
     "heads": Experiment(
         "Which heads look at the image, and what VAR would move in them.",
         {"tau": None, "min_mass": None, "p": None, "rho": None, "detector": "phi", "dims": None, "preset": "paper"},
@@ -84,12 +94,13 @@ def experiment(name: str) -> Experiment:
 
 
 def canonical(
-    name: str, intervention: str = "none", seed: int = 0, parameters: Mapping[str, Any] | None = None
-) -> tuple[str, int, dict[str, Any]]:
+    name: str, intervention: str = "none", seed: int = 0, parameters: Mapping[str, Any] | None = None,
+    model: str | None = None,
+) -> tuple[str, int, dict[str, Any]]:  # fmt: skip
     """(intervention, seed, parameters) as the key of a table has them, however they were written.
 
     The intervention is in its full form, the seed is 0 where nothing is random, and parameters are those that are not
-    as usual, in the order of their names. What does not exist is an error.
+    as usual for the model, in the order of their names. What does not exist is an error.
 
     >>> canonical("residual", "none", 3, {"rank": "erank", "unit": "nats"})
     ('none', 3, {'rank': 'erank'})
@@ -100,7 +111,7 @@ def canonical(
     check_seed(seed)
     if not asked.changed and str(chosen) != "none":
         raise ValueError(f"{name} tables are of the untouched model, intervention {intervention!r} was given")
-    usual = asked.parameters
+    usual = asked.usual(model)
     own = {}
     for key, value in sorted((parameters or {}).items()):
         if key in HOW:

@@ -269,6 +269,15 @@ class ModelChoice:
         return paths.weights_hash(self.folder) if self.folder else self.commit or "unknown"
 
 
+def is_mini(model: str) -> bool:
+    """Is this the name of a mini model, shipped or trained here?
+
+    >>> is_mini("mini-llava-1.5-s1:dtype=float16"), is_mini("Qwen/Qwen2.5-VL-3B-Instruct")
+    (True, False)
+    """
+    return model.startswith("mini-")
+
+
 def check_dynamic(name: str, family: str) -> None:
     """Refuse limits in pixels for a family whose pictures have a fixed size."""
     if family not in DYNAMIC:

@@ -56,7 +56,7 @@ class Key:
         """The one key of what is asked for, however it is written; no model is loaded. Mistakes are errors."""
         check_count("n", n)
         loaded, asked = ModelChoice.parse(model), Choice.parse(benchmark)
-        rest = canonical(experiment, intervention, seed, parameters)
+        rest = canonical(experiment, intervention, seed, parameters, loaded.name)
         return cls(experiment, str(loaded), loaded.weights, str(asked), asked.rules.version, *rest[:2], n, rest[2])
 
     @property

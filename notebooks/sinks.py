@@ -133,7 +133,7 @@ _models = [name for name in dict.fromkeys((compare, model)) if name]
 
 
 _n_tokens = min(n_items, 120)
-tokens = {name: obtain("sinks", n=_n_tokens, model=name, tau=_tau) for name in _models}
+tokens = {name: obtain("sinks", n=_n_tokens, model=name, tau=_tau, rows="tokens") for name in _models}
 _lines, _firsts = [], {}
 for _name, _rows in tokens.items():
     _visual = _rows[_rows["kind"] == "visual"]

@@ -19,6 +19,7 @@ import pandas as pd
 from lostlib import benchmarks, claims, paths, stats, tables
 from lostlib.benchmarks import Choice
 from lostlib.catalog import canonical
+from lostlib.census import by_layer
 from lostlib.checkpoints import CARDS, ModelChoice
 from lostlib.claims import Part, Verdict, not_run
 from lostlib.tables import Key, Table
@@ -115,7 +116,7 @@ def _weights(model: str) -> str:
 
 
 def _index(experiment: str, model: str, benchmark: str, intervention: str, seed: int, parameters: dict) -> tuple:
-    return experiment, model, benchmark, *map(repr, canonical(experiment, intervention, seed, parameters))
+    return experiment, model, benchmark, *map(repr, canonical(experiment, intervention, seed, parameters, model))
 
 
 # --- the cells --------------------------------------------------------------------------------------------------------
@@ -177,7 +178,8 @@ def _sinks(shelf: Shelf, model: str) -> Iterator[Verdict]:
         tokens = shelf.get("sinks", model, benchmark, tau=TAU)
         if tokens is not None:
             yield claims.sinks_exist(tokens, planted=bool(card and card.planted_in)).of(model, benchmark)
-            some = bool(some) or bool(tokens.loc[tokens["kind"] == "visual", "sink"].any())
+            layers = by_layer(tokens)
+            some = bool(some) or bool(layers.loc[layers["kind"] == "visual", "sinks"].any())
     if some is None:
         return
     for benchmark, before in _answered(shelf, model):

@@ -49,7 +49,7 @@ LOOPS: dict[str, Callable[..., pd.DataFrame]] = {  # (model, items, ...) -> rows
 CHECKS: dict[str, Callable[..., Any]] = {  # of the parameters' values
     "losses": losses.check_layers,
     "residual": residual.check_residual,
-    "sinks": sinks.asked_sinks,
+    "sinks": sinks.check_sinks,
     "sinkmaps": sinks.asked_sinks,
     "heads": sinks.asked_heads,
     "nulls": check_measures,
@@ -80,7 +80,8 @@ def load_once(model: str, device: str) -> LostModel:
 def frame(key: Key, benchmark: Benchmark, device: str = "cpu", work: Path | None = None, **how: Any) -> pd.DataFrame:
     """The rows of a table, for these items; `work` keeps what is done, `how` changes no result."""
     asked = catalog.experiment(key.experiment)
-    given = {**key.parameters, **how} | ({"intervention": key.intervention} if asked.changed else {})
+    given = asked.usual(key.model) | key.parameters | how
+    given |= {"intervention": key.intervention} if asked.changed else {}
     model = load_once(key.model, device)
     seed = {"seed": key.seed} if asked.seeded or asked.changed else {}
     items = benchmark if key.experiment == "answers" else benchmark.items
@@ -135,7 +136,7 @@ def checked(
 ) -> tuple[Key, Benchmark, dict[str, int]]:  # fmt: skip
     """What is to be measured, once nothing is wrong with it, its items, and what is no part of the key."""
     about, how = catalog.experiment(experiment), {} if batch_size is None else {"batch_size": batch_size}
-    text, seed, parameters = catalog.canonical(experiment, intervention, seed, parameters)
+    text, seed, parameters = catalog.canonical(experiment, intervention, seed, parameters, model)
     own = check_parameters(experiment, parameters | how)
     chosen, loaded, asked = Intervention.parse(text), ModelChoice.parse(model), Choice.parse(benchmark)
     if about.looks or text != "none":

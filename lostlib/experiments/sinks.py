@@ -1,5 +1,5 @@
-"""The experiments on sinks: `sinks`, every token's sink value beside the attention it gets and what it contributes;
-`heads`, which heads look at the image and what VAR would move in them; `sinkmaps`, where each head looks in the image.
+"""The experiments on sinks: `sinks`, tokens' sink values, the attention they get and what they contribute; `heads`,
+which heads look at the image and what VAR would move in them; `sinkmaps`, where each head looks in the image.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lostlib import sinks
 from lostlib.benchmarks.items import Item
+from lostlib.census import by_layer
 from lostlib.experiments.attention import per_patch
 from lostlib.experiments.rows import gather
 from lostlib.interventions import Knockout, Var, parse_numbers
@@ -22,8 +23,10 @@ from lostlib.models import Batch, LostModel
 from lostlib.models.attention import Rows, Run, running
 from lostlib.models.stream import LayerStream, seen, watch
 from lostlib.models.weights import matrix
+from lostlib.text import check_choice
 
 PLACES = ("background", "object", "relevant")
+ROWS = ("tokens", "layers", "heads")
 
 
 def sink_rows(
@@ -32,10 +35,11 @@ def sink_rows(
     tau: float | str = 20.0,
     detector: str = "phi",
     dims: str | None = None,
+    rows: str = "tokens",
     batch_size: int = 16,
     work: Path | None = None,
 ) -> pd.DataFrame:
-    """Every token of every layer: is it a sink, who looks at it, what does it write, where does it lie.
+    """The tokens of every layer: which are sinks, who looks at them, what do they write, where do they lie.
 
     Parameters
     ----------
@@ -45,6 +49,9 @@ def sink_rows(
         Since phi is among the columns, other thresholds can be tried on the same rows.
     dims : str, optional
         Sink dimensions as ``"1415+2533"``; the model's own by default.
+    rows : str
+        What a row is of: ``"tokens"``, ``"layers"`` or ``"heads"``. Tables of models that are no mini models are of
+        layers unless told otherwise, since 200 items have 19 million tokens in the layers of a LLaVA-NeXT.
     batch_size : int
         Items at once.
     work : Path, optional
@@ -53,15 +60,31 @@ def sink_rows(
     Returns
     -------
     pandas.DataFrame
-        One row an item, layer and token: item, cluster, layer, token (position without padding), kind ("visual" |
-        "text"), patch (number among the item's visual tokens; -1 for text), place ("relevant": shows an object that
-        decides the answer, "object": another object, "background"; null for text and where it is not known), sink,
-        phi, share (phi^2 / H, of the token's energy), peak (max over all dimensions of |x[d]| / RMS, what phi could be
-        at most), ratio (max|x| / median|x|), attention (weight on this token, mean over heads and over the text tokens
-        after the first image token that see it; null where none does), contribution (mean of weight times |v W_O| over
-        the same heads and tokens).
+        With ``rows="tokens"`` one row an item, layer and token: item, cluster, layer, token (position without padding),
+        kind ("visual" | "text"), patch (number among the item's visual tokens; -1 for text), place ("relevant": shows
+        an object that decides the answer, "object": another object, "background"; null for text and where it is not
+        known), sink, phi, share (phi^2 / H, of the token's energy), peak (max over all dimensions of |x[d]| / RMS, what
+        phi could be at most), ratio (max|x| / median|x|), attention (weight on this token, mean over heads and over the
+        text tokens after the first image token that see it; without an image all but the first token, which sees
+        nothing else; null where none does), contribution (mean of weight times |v W_O| over the same heads and tokens).
+
+        With ``rows="layers"`` what these come to, see `lostlib.census.by_layer`.
+
+        With ``rows="heads"`` one row an item, layer and head: item, cluster, layer, head, and the share of the same
+        text tokens' attention, mean over them, that is on_first (on the first token), on_sinks (on all sinks),
+        on_visual and on_visual_sinks.
     """
-    finder = _finder(asked_sinks(tau, detector, dims), model)
+    finder = _finder(check_sinks(tau, detector, dims, rows), model)
+    measured = _of_heads(model, finder) if rows == "heads" else _of_tokens(model, finder)
+
+    def asked(part: Sequence[Item]) -> pd.DataFrame:
+        return by_layer(measured(part)) if rows == "layers" else measured(part)
+
+    return gather(items, asked, batch_size, f"sinks of {model.name}", work, about=rows)
+
+
+def _of_tokens(model: LostModel, finder: sinks.Detector) -> Callable[[Sequence[Item]], pd.DataFrame]:
+    """What measures a part, token by token."""
     shown = finder.dims or sinks.sink_dimensions(model)
 
     def measured(part: Sequence[Item]) -> pd.DataFrame:
@@ -87,7 +110,27 @@ def sink_rows(
             model.forward(batch)
         return pd.concat(frames, ignore_index=True)
 
-    return gather(items, measured, batch_size, f"sinks of {model.name}", work)
+    return measured
+
+
+def _of_heads(model: LostModel, finder: sinks.Detector) -> Callable[[Sequence[Item]], pd.DataFrame]:
+    """What measures a part, head by head."""
+
+    def look(part: Sequence[Item], probs: Tensor, rows: Rows) -> Iterator[pd.DataFrame]:
+        found = finder.found(rows)
+        keys = {
+            "on_first": rows.key_positions == 0,
+            "on_sinks": found,
+            "on_visual": rows.visual,
+            "on_visual_sinks": found & rows.visual,
+        }
+        readers = _readers(rows)
+        shares = {name: _over((probs * which[:, None, None, :]).sum(-1), readers) for name, which in keys.items()}
+        for i, item in enumerate(part):
+            about = {"item": item.uid, "cluster": item.cluster, "layer": rows.layer, "head": np.arange(probs.shape[1])}
+            yield pd.DataFrame({**about, **{name: share[i].cpu().numpy() for name, share in shares.items()}})
+
+    return _looking(model, finder, look)
 
 
 def head_rows(
@@ -178,6 +221,12 @@ def asked_sinks(tau: float | str, detector: str, dims: str | None) -> Knockout:
     return Knockout(tau=tau, detector=detector, dims=_numbers(dims), among="all")
 
 
+def check_sinks(tau: float | str, detector: str, dims: str | None, rows: str) -> Knockout:
+    """See `asked_sinks`; and what `rows` of such a table can be of."""
+    check_choice("rows", rows, ROWS)
+    return asked_sinks(tau, detector, dims)
+
+
 def asked_heads(
     tau: float | str | None, min_mass: float | None, p: float | None, rho: float | None, detector: str,
     dims: str | None, preset: str,
@@ -223,6 +272,11 @@ def _after_image(rows: Rows) -> Tensor:
     return ~rows.query_visual & (rows.query_positions > rows.first_visual[:, None])
 
 
+def _readers(rows: Rows) -> Tensor:
+    """(B, Q) bool: text tokens after the first image token, and never the first token, which can only see itself."""
+    return _after_image(rows) & (rows.query_positions > 0)
+
+
 def _over(values: Tensor, queries: Tensor) -> Tensor:
     """(B, heads, Q) -> (B, heads): the mean over these queries (B, Q); null where there are none."""
     chosen = queries[:, None, :]
@@ -230,8 +284,8 @@ def _over(values: Tensor, queries: Tensor) -> Tensor:
 
 
 def _received(probs: Tensor, rows: Rows) -> Tensor:
-    """(B, heads, K): a key's mean weight over the text queries after the first image token that see it."""
-    counted = _after_image(rows)[:, None, :, None] & rows.visible  # (B, 1, Q, K)
+    """(B, heads, K): a key's mean weight over the readers that see it."""
+    counted = _readers(rows)[:, None, :, None] & rows.visible  # (B, 1, Q, K)
     return (probs * counted).sum(2) / counted.sum(2)
 
 

@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 import lostlib
 from lostlib import checkpoints
 from lostlib.benchmarks import Item
+from lostlib.census import by_layer
 from lostlib.experiments import measure
 from lostlib.models import families, fetching
 from lostlib.models.families import FAMILIES
@@ -121,6 +122,21 @@ def test_batches_change_nothing(reader):
         loop, given = measure.LOOPS[experiment], {"dims": "3", "tau": "10%"} if experiment == "sinks" else {}
         together, alone = (loop(reader, ITEMS, batch_size=size, **given) for size in (3, 1))
         pd.testing.assert_frame_equal(together, alone, rtol=1e-3, atol=1e-5)
+
+
+def test_sinks_of_texts(reader):
+    """Where nothing is seen, every token but the first reads; the first gets what each head shows."""
+    how = {"dims": "3", "tau": "10%"}
+    tokens, layers, heads = (
+        measure.LOOPS["sinks"](reader, ITEMS, rows=r, **how) for r in ("tokens", "layers", "heads")
+    )
+    assert layers["kind"].unique().tolist() == ["first", "text"]
+    pd.testing.assert_frame_equal(layers, by_layer(tokens))
+    assert heads[["on_visual", "on_visual_sinks"]].eq(0).all(axis=None)
+    first = tokens[tokens["token"] == 0].set_index(["item", "layer"])["attention"]  # all readers see the first token
+    mean = heads.groupby(["item", "layer"])["on_first"].mean()
+    assert mean.to_numpy() == pytest.approx(first.reindex(mean.index).to_numpy(), rel=1e-4)
+    assert (first < 1).all()
 
 
 @pytest.mark.parametrize(

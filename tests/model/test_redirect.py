@@ -12,6 +12,7 @@ import shlex
 from contextlib import ExitStack
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 from transformers import LlavaForConditionalGeneration
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 import lostlib
 from lostlib import sinks, tables
 from lostlib.benchmarks import Item
+from lostlib.census import by_layer
 from lostlib.cli import app
 from lostlib.experiments import recheck
 from lostlib.experiments.sinks import head_rows, map_rows, sink_rows
@@ -382,6 +384,32 @@ def test_maps_are_the_same_attention_head_by_head(tiny, items) -> None:
     assert per_patch["attention"].std().max() > 0  # heads differ
 
 
+def test_rows_of_layers_are_what_the_tokens_come_to(tiny, items) -> None:
+    how = {"tau": 2.2, "dims": "0-7", "batch_size": 2}
+    layers = sink_rows(tiny, items, rows="layers", **how)
+    pd.testing.assert_frame_equal(layers, by_layer(sink_rows(tiny, items, **how)))
+    assert list(layers["item"].drop_duplicates()) == [item.uid for item in items]
+    assert 0 < layers["sinks"].sum() < layers["tokens"].sum()
+    with pytest.raises(ValueError, match="rows 'layer' is not one of tokens, layers, heads; did you mean 'layers'"):
+        sink_rows(tiny, items, rows="layer")
+
+
+def test_rows_of_heads_share_out_the_attention(tiny, items) -> None:
+    heads = sink_rows(tiny, items, tau=2.2, dims="0-7", rows="heads")
+    assert len(heads) == len(items) * 3 * 4
+    run = Watched(tiny, items[4:5], "none")
+    visual = run.batch.visual[0]
+    after = ~visual & (torch.arange(len(visual)) > int(visual.int().argmax()))
+    for layer in range(3):
+        weights, sink = run.before[layer][0].double()[:, after].mean(1), run.sinks[layer][0]  # (heads, K)
+        first = torch.arange(len(visual)) == 0
+        wanted = {"on_first": first, "on_sinks": sink, "on_visual": visual, "on_visual_sinks": sink & visual}
+        mine = heads[(heads["item"] == items[4].uid) & (heads["layer"] == layer)]
+        for name, keys in wanted.items():
+            assert mine[name].to_numpy() == pytest.approx(weights[:, keys].sum(-1).numpy(), rel=1e-4), name
+    assert heads.groupby(["item", "layer"])["on_sinks"].std().max() > 0  # heads differ
+
+
 def test_places_of_tokens(tiny, items) -> None:
     rows = sink_rows(tiny, items[3:], tau=2.2, dims="0-7").query("layer == 0")
     assert set(rows[rows["kind"] == "text"]["place"].isna()) == {True}
@@ -429,7 +457,14 @@ def test_the_experiment_is_a_table(tiny_folder, tmp_path) -> None:
     assert table.key.parameters == {"tau": "5%", "dims": "0-7"}
     assert shlex.split(table.about["command"])[1:3] == ["run", "sinks"]
     assert table.frame["item"].nunique() == 3
+    assert len(table.frame) == 3 * 3 * 3  # this is no mini model: items x layers x kinds of tokens
     assert recheck.check_table(path, 2).agrees
+    done = CliRunner().invoke(app, [*words, "--set", "rows=tokens"])
+    assert done.exit_code == 0, done.output
+    (every,) = {*tables.shipped_tables(tmp_path)} - {path}
+    assert tables.read_key(every).parameters == {"tau": "5%", "dims": "0-7", "rows": "tokens"}
+    pd.testing.assert_frame_equal(by_layer(tables.read(every).frame), table.frame, rtol=3e-5)  # five digits each
+    assert recheck.check_table(every, 2).agrees
     done = CliRunner().invoke(app, [*words[:-4], "--set", "dims=64"])
     assert done.exit_code == 2
     assert "dims 0-63" in done.output
