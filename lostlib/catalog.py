@@ -57,7 +57,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         "What the model answers to every item, and how probable the answer was.",
         {"max_new_tokens": None}, changed=True, looks=False, shared=True,
     ),
-    "losses": Experiment("How surprised the model is by each prompt, in nats per token.", changed=True, looks=False),
+    "losses": Experiment(
+        "How surprised the model is by each prompt, in nats per token.", {"layers": None}, changed=True, looks=False,
+    ),
     "residual": Experiment(
         "What each module's update does to the residual stream, beside controls.",
         {
@@ -79,6 +81,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "sinkmaps": Experiment("Where each head looks in the image.", _SINKS, pictures=True),
     "nulls": Experiment("The true updates beside random ones of their size.", _MEASURES, seeded=True, looks=False),
+    "writing": Experiment("Which neurons write the entry of the stream that each FFN makes grow most.", looks=False),
     "spans": Experiment("What several layers' updates bring together.", {**_MEASURES, "blocks": 8}, looks=False),
     "probes": Experiment("Which questions each visual token answers on its own.", {"scenes": 3000}, pictures=True),
 }  # fmt: skip
@@ -118,6 +121,8 @@ def canonical(
             raise ValueError(f"{name} has no parameter {key!r}; there are {among(key, known)}")
         if (plain := _plain(key, value)) != _plain(key, usual[key]):
             own[key] = plain
+    if "layers" in own and not hasattr(chosen, "layers"):
+        raise ValueError(f"layers={own['layers']} are of an intervention that has layers, {chosen} has none")
     return str(chosen), seed if asked.is_random(chosen) else 0, own
 
 
@@ -126,6 +131,8 @@ def _plain(name: str, value: Any) -> Any:
     try:
         if name == "controls":
             return [str(Form.parse(one)) for one in value]
+        if name == "layers" and value is not None:
+            return [format_numbers(parse_numbers(str(one))) for one in value]
         if name == "dims" and value is not None:
             return None if (numbers := parse_numbers(str(value))) is None else format_numbers(numbers)
         if name == "rank" and isinstance(value, str) and value.startswith("energy="):

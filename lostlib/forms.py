@@ -260,6 +260,8 @@ class Sap(Form):
     mass     of the block: `keep` the row's learned total; `share` its share of the visible keys; or a number in
              [0, 1]. `gaussian_logits` and `zero` fix the mass themselves
     phase    `both`, `prefill`, `decode`
+    spare    keys that are taken out of the block: `none`, or the `first` token, which in many models is an attention
+             sink and so keeps what it drew
 
     Causal and padding zeros stay zero and rows sum to 1. A row without a visible key in the block stays as it was; with
     `zero`, so does a row whose visible keys all lie in the block. Where a block holds every visible key its mass is 1.
@@ -271,6 +273,7 @@ class Sap(Form):
         "queries": ("all", "text", "visual", "last"),
         "weights": ("gaussian", "gaussian_abs", "uniform", "permuted", "static", "gaussian_logits", "zero"),
         "phase": ("both", "prefill", "decode"),
+        "spare": ("none", "first"),
     }
     printed: ClassVar[tuple[str, ...]] = ("keys", "weights")
     keys: str = "visual"
@@ -280,6 +283,7 @@ class Sap(Form):
     layers: Numbers = None
     heads: Numbers = None
     phase: str = "both"
+    spare: str = "none"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -293,6 +297,8 @@ class Sap(Form):
             raise ValueError(
                 f"sap: weights={self.weights} fixes the mass itself, mass={self.mass} cannot be asked of it"
             )
+        if self.spare == "first" and self.keys == "visual":
+            raise ValueError("sap: a prompt begins with text, so spare=first changes nothing where keys=visual")
 
     @property
     def random(self) -> bool:  # type: ignore[override]
@@ -382,6 +388,9 @@ class Var(OnSinks):
     require   `visual`: samples without a visual sink stay as they are; `any`: a text sink is enough
     layers    all but the last by default (preset `official_code`: all but the first two)
     preset    `paper` or `official_code`
+    among     the tokens that VAR is about: `visual` ones, or all `text`, for models without pictures: rows whose share
+              on non-sinks reaches rho give a part of what sinks draw to the other tokens. Target and require say
+              nothing then
     """
 
     name: ClassVar[str] = "var"
@@ -390,6 +399,7 @@ class Var(OnSinks):
         "detector": DETECTORS,
         "require": ("visual", "any"),
         "preset": tuple(PRESETS),
+        "among": ("visual", "text"),
     }
     tau: float | str | None = None
     min_mass: float | None = None
@@ -401,9 +411,12 @@ class Var(OnSinks):
     require: str = "visual"
     layers: Numbers = None
     preset: str = "paper"
+    among: str = "visual"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.among == "text" and (self.target, self.require) != ("visual", "visual"):
+            raise ValueError("var: among=text says what receives and which sinks count; leave target and require out")
         for key in ("min_mass", "p", "rho"):
             if isinstance(value := getattr(self, key), str):
                 raise ValueError(f"var: {key}={value!r} is not a number")

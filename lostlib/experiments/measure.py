@@ -21,7 +21,7 @@ import lostlib
 from lostlib import catalog, paths
 from lostlib.benchmarks import Benchmark, Choice, load_benchmark
 from lostlib.checkpoints import ModelChoice
-from lostlib.experiments import answers, attention, losses, nulls, probes, residual, sinks, spans
+from lostlib.experiments import answers, attention, losses, nulls, probes, residual, sinks, spans, writing
 from lostlib.experiments.answers import ask_share, check_share
 from lostlib.experiments.measures import check_measures
 from lostlib.experiments.rows import LEFT_OUT
@@ -44,8 +44,10 @@ LOOPS: dict[str, Callable[..., pd.DataFrame]] = {  # (model, items, ...) -> rows
     "nulls": nulls.null_metrics,
     "spans": spans.span_metrics,
     "probes": probes.probe_rows,
+    "writing": writing.writing_rows,
 }
 CHECKS: dict[str, Callable[..., Any]] = {  # of the parameters' values
+    "losses": losses.check_layers,
     "residual": residual.check_residual,
     "sinks": sinks.check_sinks,
     "sinkmaps": sinks.asked_sinks,

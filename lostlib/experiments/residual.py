@@ -29,7 +29,7 @@ from lostlib.text import check, check_choice, check_count, check_seed
 
 CONTROLS = ("noise_delta", "noise_qkv", "no_rope")
 SCOPES = ("layer", "model")
-PARTS = ("nothing", "dimensions", "tokens")
+PARTS = ("nothing", "dimensions", "tokens", "first")
 MASSIVE = "10%"  # of its energy in one sink dimension makes a token massive
 
 
@@ -39,16 +39,18 @@ class Part:
 
     dims      the hidden dimensions that count; None: all
     massive   tells tokens that do not count; None: all do
+    first     does the first token count
     """
 
     dims: Tensor | None = None
     massive: Detector | None = None
+    first: bool = True
 
     @classmethod
     def of(cls, model: LostModel, without: str) -> Part:
-        """What is left without `nothing`, without the model's sink `dimensions`, without `tokens` that are massive."""
-        if without == "nothing":
-            return cls()
+        """What is left without `nothing`, the model's sink `dimensions`, massive `tokens`, or the `first` token."""
+        if without in ("nothing", "first"):
+            return cls(first=without == "nothing")
         dims = sink_dimensions(model)
         if without == "tokens":
             return cls(massive=Detector(dims, threshold(MASSIVE, model.hidden_size)))
@@ -57,10 +59,11 @@ class Part:
     def tokens(self, real: Tensor, stream: LayerStream) -> Tensor:
         """(B, S) bool: real tokens that count, judged by what enters and leaves the layer; the last one always does."""
         pre, post = seen(stream.resid_pre), seen(stream.resid_post)
-        real = real.to(pre.device)
-        if self.massive is None:
-            return real
-        counted = real & ~self.massive.mask(pre) & ~self.massive.mask(post)
+        counted = real.to(pre.device, copy=True)
+        if self.massive is not None:
+            counted &= ~self.massive.mask(pre) & ~self.massive.mask(post)
+        if not self.first:
+            counted &= counted.cumsum(1) != 1
         counted[:, -1] = True  # left-padded: a sequence never is empty
         return counted
 
@@ -114,7 +117,7 @@ def residual_metrics(
     without : str
         ``"nothing"``; ``"dimensions"``: the stream is measured without the model's sink dimensions (see
         `lostlib.sinks.sink_dimensions`), ``"tokens"``: without the tokens that hold a tenth of their energy in one of
-        them where they enter or leave the layer. The model itself runs as ever.
+        them where they enter or leave the layer, ``"first"``: without the first token. The model itself runs as ever.
     draws : int
         Sets of matrices of ``noise_qkv``: one stands for no other, so its intervals need several. Their seeds are
         `seed`, `seed` + 1 and so on.

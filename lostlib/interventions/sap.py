@@ -56,6 +56,8 @@ class Sap(Intervention, forms.Sap):
 
     def _block(self, rows: Rows) -> Tensor:
         keys = {"visual": rows.visual, "text": ~rows.visual, "all": torch.ones_like(rows.visual)}[self.keys]
+        if self.spare == "first":
+            keys = keys & (rows.key_positions != 0)
         return keys[:, None, None, :] & rows.visible
 
     def _queries(self, rows: Rows) -> Tensor:

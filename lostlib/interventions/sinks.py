@@ -117,7 +117,10 @@ class Knockout(OnSinks, forms.Knockout):
 class Var(OnSinks, forms.Var):
     """VAR: in image-centric heads, text tokens' attention on sinks goes to the other visual tokens."""
 
-    on_pictures = True
+    @property
+    def on_pictures(self) -> bool:  # type: ignore[override]
+        """Does it do nothing without image tokens."""
+        return self.among == "visual"
 
     def prepared(self, model: Any) -> Self:
         """See `OnSinks`; the preset says which layers."""
@@ -130,6 +133,7 @@ class Var(OnSinks, forms.Var):
         if rows.layer not in (self.layers or ()):
             return probs
         found = self.finder.found(rows)
+        about = rows.visual if self.among == "visual" else ~rows.visual & (rows.key_positions >= 0)
 
         def moved(probs: Tensor, scores: Tensor, rows: Rows) -> Tensor:
             if not (queries := _text_queries(rows)).any():
@@ -137,7 +141,7 @@ class Var(OnSinks, forms.Var):
             return sinks.redistribute(
                 probs,
                 found,
-                rows.visual,
+                about,
                 queries,
                 p=self.p,
                 rho=self.rho,

@@ -37,6 +37,8 @@ SAPS = [
     "sap:keys=visual,weights=gaussian,mass=share",
     "sap:keys=visual,weights=uniform,mass=0.25",
     "sap:keys=visual,weights=gaussian,layers=0+2,heads=1",
+    "sap:keys=all,weights=permuted,spare=first",
+    "sap:keys=text,weights=zero,spare=first",
 ]
 LAST = [
     "sap:keys=visual,queries=last,weights=gaussian",
@@ -113,6 +115,8 @@ def test_canonical_forms() -> None:
         ("sap:mass=1.5", r"\[0, 1\]"),
         ("sap:mass=all", r"keep, share or a number"),
         ("sap:weights=zero,mass=share", "fixes the mass itself"),
+        ("sap:spare=first", "spare=first changes nothing where keys=visual"),
+        ("var:among=text,target=both", "leave target and require out"),
         ("sap:layers=3-1", "no list of numbers"),
         ("sap:keys=visual,keys=text", "keys is given twice, as visual and text"),
         ("knockout:keys=sink", "did you mean 'sinks'"),
@@ -399,6 +403,18 @@ def test_the_block_keeps_its_mass_and_the_rest_its_weights(tiny, items, weights:
         block = rows.visual[:, None, None, :] & rows.visible
         torch.testing.assert_close((after * block).sum(-1), (before * block).sum(-1), rtol=0, atol=1e-5)
         assert torch.equal(after.masked_select(~block), before.masked_select(~block))
+
+
+@pytest.mark.parametrize("weights", ["gaussian", "permuted", "uniform", "zero"])
+def test_the_first_token_may_keep_what_it_drew(tiny, items, weights: str) -> None:
+    """And where the block gets nothing, all."""
+    for before, _, after, rows in Recorder(tiny, items, Sap(keys="all", weights=weights, spare="first")):
+        first = (rows.key_positions == 0)[:, None, None, :] & rows.visible
+        drew, draws = ((probs * first).sum(-1) for probs in (before, after))
+        there = first.any(-1).expand_as(drew)
+        wanted = torch.ones_like(drew) if weights == "zero" else drew
+        torch.testing.assert_close(draws[there], wanted[there], rtol=0, atol=1e-5)
+        assert (after - before).abs().max() > 1e-3
 
 
 def test_uniform_is_uniform_and_permuted_is_a_permutation(tiny, items) -> None:

@@ -93,8 +93,35 @@ def test_image_tokens_are_not_predicted(name):
     assert measure.LOOPS["losses"](model, items)["tokens"].tolist() == (text[:, 1:].sum(1)).tolist()
 
 
+def test_neurons_write_what_the_ffn_adds(every):
+    """At the entry that grows most, recomputed from gate, up and down; the sum over neurons is the FFN's output."""
+    rows = measure.LOOPS["writing"](every, ITEMS)
+    for item in ITEMS:
+        with lostlib.watch(every) as stream:
+            every.forward(every.encode([item]))
+        for layer, at in stream.items():
+            mid, post, added = (x[0] for x in (at.resid_mid, at.resid_post, at.mlp_out))
+            own = rows[(rows["item"] == item.uid) & (rows["layer"] == layer)]
+            place = tuple(own[["token", "dimension"]].iloc[0])
+            growth = post.abs() - mid.abs()
+            assert float(growth[place]) == pytest.approx(float(growth.max()), rel=1e-3)
+            entry = float(mid[place]), float(post[place])
+            assert tuple(own[["before", "after"]].iloc[0]) == pytest.approx(entry, rel=1e-3, abs=1e-3)
+            assert own["contribution"].sum() == pytest.approx(float(added[place]), rel=1e-3, abs=1e-3)
+            block = every.layers[layer]
+            entering = block.post_attention_layernorm(mid[place[0]])
+            activation = block.mlp.act_fn(block.mlp.gate_proj(entering)) * block.mlp.up_proj(entering)
+            each = activation.detach() * block.mlp.down_proj.weight[place[1]].detach()
+            named = own[own["neuron"] >= 0]
+            largest = each.abs().topk(8).values.tolist()
+            assert named["contribution"].abs().tolist() == pytest.approx(largest, rel=1e-3, abs=1e-3)
+            assert named["contribution"].tolist() == pytest.approx(
+                each[named["neuron"].tolist()].tolist(), rel=1e-3, abs=1e-3
+            )
+
+
 def test_batches_change_nothing(reader):
-    for experiment in ("losses", "residual", "sinks", "spans", "nulls"):
+    for experiment in ("losses", "residual", "sinks", "spans", "nulls", "writing"):
         loop, given = measure.LOOPS[experiment], {"dims": "3", "tau": "10%"} if experiment == "sinks" else {}
         together, alone = (loop(reader, ITEMS, batch_size=size, **given) for size in (3, 1))
         pd.testing.assert_frame_equal(together, alone, rtol=1e-3, atol=1e-5)
@@ -120,7 +147,8 @@ def test_sinks_of_texts(reader):
     [
         "sap:keys=text,weights=gaussian", "sap:keys=all,weights=uniform", "sap:keys=text,weights=permuted",
         "noise_delta", "noise_qkv", "no_rope", "knockout:keys=sinks,among=text,dims=3,tau=1",
-        "knockout:keys=random,among=all,dims=3,tau=1,flavour=zero",
+        "knockout:keys=random,among=all,dims=3,tau=1,flavour=zero", "sap:keys=text,weights=zero,spare=first",
+        "var:among=text,dims=3,tau=1,rho=0.1",
     ],
 )  # fmt: skip
 def test_interventions_on_text_change_losses(reader, intervention):
@@ -129,6 +157,33 @@ def test_interventions_on_text_change_losses(reader, intervention):
     assert changed.notna().all()
     alone = pd.concat([measure.LOOPS["losses"](reader, [item], intervention, 0) for item in ITEMS], ignore_index=True)
     pd.testing.assert_series_equal(alone["loss"], changed, rtol=1e-3)
+
+
+def test_without_pictures_all_rows_and_all_keys_are_text(reader):
+    """And a first row sees nothing but the first token, so that `zero` has nothing to leave to others."""
+
+    def losses(what):
+        return measure.LOOPS["losses"](reader, ITEMS, what, 0)["loss"].tolist()
+
+    assert losses("sap:keys=text,queries=text") == losses("sap:keys=text") == losses("sap:keys=all")
+    assert losses("sap:keys=text,weights=zero") == losses("none")
+
+
+def test_layers_take_turns(reader):
+    """Each set of layers is the intervention in these alone; what is none is refused."""
+    sets, what = ["0", "1+2", "0-2"], "sap:keys=text,weights=gaussian"
+    rows = measure.LOOPS["losses"](reader, ITEMS, what, 1, layers=sets)
+    assert rows["layers"].tolist() == sets * len(ITEMS)
+    for text in sets:
+        alone = measure.LOOPS["losses"](reader, ITEMS, f"{what},layers={text}", 1)
+        own = rows[rows["layers"] == text].drop(columns="layers").reset_index(drop=True)
+        pd.testing.assert_frame_equal(own, alone)
+    assert rows["loss"].nunique() == len(rows)
+    with pytest.raises(ValueError, match="layers 0-2"):
+        measure.LOOPS["losses"](reader, ITEMS, what, layers=["3"])
+    for wrong, said in (("0", "must be a list of sets"), ([], "must be a list of sets"), (["x"], "no list of numbers")):
+        with pytest.raises(ValueError, match=said):
+            measure.check_parameters("losses", {"layers": wrong})
 
 
 def test_the_last_row_predicts_what_is_no_part_of_the_text(reader):

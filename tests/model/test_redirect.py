@@ -202,6 +202,19 @@ def test_var_is_redistribution_and_the_layer_uses_its_result(tiny, items) -> Non
         torch.testing.assert_close(run.stream[layer].attn_out.double()[real], update[real], rtol=0, atol=1e-5)
 
 
+def test_var_among_text_moves_to_text_alone(tiny, items) -> None:
+    """The same rule with text tokens in the place of visual ones."""
+    run = Watched(tiny, items, f"{VAR},among=text")
+    old, new, rows = run.before[1], run.after[1], run.rows[1]
+    text = run.batch.real & ~run.batch.visual
+    wanted, selected = sinks.redistribute(old, run.sinks[1], text, text, min_mass=0.05, rho=0.3)
+    assert selected.any()
+    assert torch.equal(new, wanted)
+    grown = (new > old + 1e-6).any(1).any(1)
+    assert grown.any()
+    assert not (grown & (rows.visual | run.sinks[1])).any()
+
+
 def test_var_changes_only_from_its_first_layer_on(tiny, items) -> None:
     plain, var = Watched(tiny, items, "none"), Watched(tiny, items, VAR + ",layers=1")
     assert torch.equal(plain.before[0], var.after[0])

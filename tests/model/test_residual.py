@@ -86,6 +86,20 @@ def test_controls(tiny, items) -> None:
     assert set(moved) == {"noise_delta", "noise_qkv"}
 
 
+def test_the_first_token_is_left_out(tiny, items) -> None:
+    """Of items of different lengths, side by side."""
+    rows = lostlib.residual_metrics(tiny, items, controls=("no_rope",), without="first")
+    for item in items:
+        with lostlib.watch(tiny) as stream:
+            tiny.forward(tiny.encode([item]))
+        for layer, at in stream.items():
+            pre, mid, post = (x[0, 1:] for x in (at.resid_pre, at.resid_mid, at.resid_post))
+            own = rows[(rows["item"] == item.uid) & (rows["layer"] == layer)].set_index(["module", "control"])
+            assert (own["tokens"] == len(pre)).all()
+            for module, pair in (("attn", (pre, mid)), ("ffn", (mid, post))):
+                assert tuple(own.loc[(module, "none"), ["rid", "mixig"]]) == pytest.approx(plainly(*pair), abs=1e-4)
+
+
 @pytest.mark.parametrize("scope", ["layer", "model"])
 def test_draws_of_matrices_are_the_seeds_that_follow(tiny, items, scope) -> None:
     """Each draw is the control of its own seed to the digit, and all else is there once, as of the first."""
