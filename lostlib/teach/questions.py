@@ -120,6 +120,12 @@ READINGS: dict[str, Reading] = {
         "items or seeds make the same interval narrower and leave both readings open.",
         "Which run removes the unusual look and keeps the loss of place?",
     ),
+    "what-innovation-did": Reading(
+        ("rises", "falls"), lambda ranks: "rises" if ranks["after"] > ranks["before"] else "falls",
+        "RID counts the size of a change of effective rank, not its sign. Most of the largest innovation is a loss "
+        "of complexity here: one number outgrows all others.",
+        "Compare the effective rank of the stream before and after this FFN.",
+    ),
     "smallest-hidden-size": Reading(
         (), 400,
         "phi is at most the square root of H: a token whose whole energy lies in one dimension. A threshold that is "
