@@ -11,7 +11,7 @@ import numpy as np
 
 from lostlib import paths
 from lostlib.report import notebook
-from lostlib.report.myst import UNKNOWN
+from lostlib.report.myst import UNKNOWN, plain
 from lostlib.text import nearest
 
 
@@ -61,6 +61,12 @@ def say(key: str, value: Any, low: Any = None, high: Any = None) -> Number:
     spec = "" if whole else ".3f" if 0.1 <= abs(number.value or 0) < 1000 else ".3g"
     notebook.show({"text/plain": f"{key} = {number:{spec}}", notebook.NUMBER: number._asdict()})
     return number
+
+
+def tell(text: str) -> None:
+    """Show sentences that data wrote, as MyST in the book and as Markdown in any notebook."""
+    words = plain(text)
+    notebook.show({"text/plain": words, "text/markdown": words, notebook.BOOK: {"markdown": text}})
 
 
 def _is_nan(value: Any) -> bool:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from lostlib import paths, report, stats
-from lostlib.report import BOOK, NUMBER, VERDICT, ParameterError, check_parameters
+from lostlib.report import BOOK, NUMBER, VERDICT, ParameterError, check_parameters, numbers
 
 GOOD = {"model": "mini-llava-1.5", "benchmark": "mini-pope", "n_items": 10, "seed": 0, "device": "cuda:1"}
 
@@ -195,6 +195,20 @@ def test_a_table_escapes_its_cells_and_keeps_full_digits_in_the_csv(shown, folde
 def test_a_misspelt_column_is_an_error(shown):
     with pytest.raises(KeyError, match="acc"):
         report.table(pd.DataFrame({"a": [1]}), "t", "c", {"acc": ".2f"})
+
+
+def test_a_folded_figure_stays_a_numbered_one(shown, folder):
+    fig, _ = plt.subplots()
+    report.figure(fig, "x", "See *this*.", "a picture", fold="By length")
+    page = shown[0][BOOK]["markdown"]
+    assert page.startswith("::::{dropdown} By length\n:::{figure} x_files/fig-x.svg\n:name: fig-x\n")
+    assert page.endswith("\n:::\n::::")
+
+
+def test_sentences_reach_the_book_and_any_notebook(shown):
+    numbers.tell("The {term}`RID` of {ref}`it <a-label>` falls.")
+    assert shown[0]["text/markdown"] == shown[0]["text/plain"] == "The RID of it falls."
+    assert shown[0][BOOK]["markdown"] == "The {term}`RID` of {ref}`it <a-label>` falls."
 
 
 # --- verdicts, published figures, provenance
