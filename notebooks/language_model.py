@@ -393,7 +393,7 @@ report.say("lm_phi_most", float(np.sqrt(_card.hidden)) if _card else float("nan"
 untouched = obtain("losses", n=min(n_items, 100))
 
 
-def cost(intervention, n=40):
+def cost(intervention, n=30):
     """What a change adds to the loss of the first n texts; random draws are made for each text anew."""
     return layers.loss_change([obtain("losses", n=min(n_items, n), intervention=intervention)], untouched)
 
@@ -407,16 +407,16 @@ def costs(intervention, sets, n=20):
 _quiet = pretrained.quiet(named, whole["layer"].nunique())
 _some = f",layers={_quiet[0]}-{_quiet[-1]}"
 _where = f"layers {_quiet[0]} to {_quiet[-1]}"
-_rules = {"random": ("gaussian", "", 40), f"random,\n{_where}": ("gaussian", _some, 40)}
-if sweeps:
-    _rules |= {"even": ("uniform", "", 40), f"even,\n{_where}": ("uniform", _some, 40)}
-    _rules |= {"shuffled": ("permuted", "", 20)}
 KEPT = {"": "all weights replaced", ",spare=first": "first token's weight kept"}
+_tried = [("random", "gaussian", "", KEPT), (f"random,\n{_where}", "gaussian", _some, KEPT)]
+if sweeps:
+    for _name, _rule in (("even", "uniform"), ("shuffled", "permuted")):
+        _tried += [(_name, _rule, "", KEPT), (f"{_name},\n{_where}", _rule, _some, [",spare=first"])]
 spent = pd.DataFrame(
     [
-        {"change": name, "sink": kept, **cost(f"sap:keys=text,weights={rule}{where}{kept}", n)._asdict()}
-        for name, (rule, where, n) in _rules.items()
-        for kept in KEPT
+        {"change": name, "sink": kept, **cost(f"sap:keys=text,weights={rule}{where}{kept}")._asdict()}
+        for name, rule, where, ways in _tried
+        for kept in ways
     ]
 )
 report.figure(
@@ -437,7 +437,7 @@ report.say("lm_quiet", *_told.loc[f"random,\n{_where}", ",spare=first"])
 report.say("lm_quiet_sink", *_told.loc[f"random,\n{_where}", ""])
 
 # %% [markdown]
-# With random weights in every layer, the first token's kept, the model loses {num}`lm_all:.2f:ci` nats a token. In the layers between writing and
+# With random weights in every layer, the first token's kept, the loss grows by {num}`lm_all:.2f:ci` nats a token. In the layers between writing and
 # erasing the same change costs {num}`lm_quiet:.2f:ci`, and {num}`lm_quiet_sink:.2f:ci` when the first token loses its weight, too ({numref}`fig-lm-losses`).
 #
 # So attention is not lost here, and small updates are not idle ones. And the sink must stay one: cutting the attention to it adds {num}`lm_cut:.2f:ci` nats, cutting as many random tokens {num}`lm_cut_random:.2f:ci`.
@@ -448,8 +448,9 @@ report.say("lm_quiet_sink", *_told.loc[f"random,\n{_where}", ""])
 if sweeps:
     _count = whole["layer"].nunique()
     _noise = "sap:keys=text,weights=gaussian"
+    _each = [str(layer) for layer in range(_count)]
     single = pd.concat(
-        costs(_noise + kept, [str(layer) for layer in range(_count)]).assign(sink=name) for kept, name in KEPT.items()
+        costs(_noise + kept, _each, n).assign(sink=KEPT[kept]) for kept, n in ((",spare=first", 20), ("", 10))
     )
     single["layer"] = single["layers"].astype(int)
     report.figure(
