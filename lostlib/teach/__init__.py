@@ -12,8 +12,10 @@ on which input otherwise. Checks that need torch say so where it is missing.
 from lostlib.teach.functions import (
     check_attention_replacement,
     check_effective_rank,
+    check_massive_activations,
     check_noise_update,
     check_participation_ratio,
+    check_ratio_without_token,
     check_redistribution,
     check_rid,
     check_sink_tokens,

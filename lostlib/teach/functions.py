@@ -315,6 +315,81 @@ def check_sink_tokens(function: Any) -> Outcome:
     return check("Sink tokens", function, properties, ("hidden", "dims", "tau"))
 
 
+def massive_layer(height: float, token: int = 0, tokens: int = 24, hidden: int = 48) -> tuple[Matrix, Matrix, Matrix]:
+    """The stream before a layer, after its attention and after its FFN, which adds `height` to one token's entry 7."""
+    before = normal(tokens, hidden)
+    mid = before + 0.2 * np.tril(normal(tokens, tokens, seed=3)) @ before / math.sqrt(tokens)
+    mid = mid + 0.1 * normal(tokens, hidden, seed=4)
+    after = mid + 0.2 * normal(tokens, hidden, seed=5)
+    after[token, 7] += height
+    return before, mid, after
+
+
+def check_massive_activations(function: Any) -> Outcome:
+    """Check a student's `massive(X)`: pairs (token, dimension) of the entries of X (S, H) that are massive activations.
+
+    Those are larger than 100, and a thousand times as large as the median of the whole stream, both in magnitude.
+    """
+    plain, planted = massive_layer(0)[2], massive_layer(-23_000, token=3)[2]
+    wide = planted.copy()
+    wide[3] += 60 * np.sign(wide[3])  # a token all of whose entries are large, as it is in real models
+    two = planted.copy()
+    two[20, 40] = 9_000.0
+
+    def properties(f: Student) -> Properties:
+        def finds(X: Matrix, *pairs: tuple[int, int]) -> Callable[[], str | None]:
+            return lambda: _pairs(f(X), pairs)
+
+        yield "a stream without any has none", finds(plain)
+        yield "a planted one is found", finds(-planted, (3, 7))
+        yield "a negative one, too", finds(planted, (3, 7))
+        yield "two are found in two tokens", finds(two, (3, 7), (20, 40))
+        yield "what is massive only beside tiny numbers is not: it must exceed 100", finds(planted / 1000)
+        yield "what is large only in a stream of large numbers is not: the median counts", finds(planted + 40)
+        yield "the median is that of the stream, not of the token alone", finds(wide, (3, 7))
+
+    return check("Massive activations", function, properties, ("X",))
+
+
+def _pairs(found: Any, expected: tuple[tuple[int, int], ...]) -> str | None:
+    try:
+        given = {(int(token), int(dimension)) for token, dimension in found}
+    except (TypeError, ValueError):
+        return f"it gave {found!r}, and should give pairs (token, dimension)"
+    return None if given == set(expected) else f"it gave {sorted(given)[:5]}, and should give {sorted(expected)}"
+
+
+def check_ratio_without_token(function: Any) -> Outcome:
+    """Check a student's `ratio_without(pre, mid, post, token)`: FFN's RID over attention's, one token left out.
+
+    The three are the stream (S, H) before a layer, after its attention and after its FFN.
+    """
+
+    def properties(f: Student) -> Properties:
+        from lostlib.metrics import rid
+
+        def expected(token: int, *layer: Matrix) -> float:
+            pre, mid, post = (np.delete(x, token, axis=0) for x in layer)
+            return float(rid(mid, post).total / rid(pre, mid).total)
+
+        def agrees(token: int, *layer: Matrix) -> Callable[[], str | None]:
+            return lambda: f.gives((*layer, token), expected(token, *layer), SIMILAR)
+
+        layer, other = massive_layer(2000), massive_layer(2000, token=5)
+        garbled = [x.copy() for x in layer]
+        for x in garbled:
+            x[0] = 7.0
+        yield "one number comes back", lambda: f.one_number(*layer, 0)
+        yield "what was in the token's row does not matter", lambda: f.same((*layer, 0), (*garbled, 0))
+        yield "it is FFN over attention, without the first token", agrees(0, *layer)
+        yield "the scale of the stream does not matter", lambda: f.same((*layer, 0), (*(9 * x for x in layer), 0))
+        yield "the massive token may be another one", agrees(5, *other)
+        yield "a token that is not massive may be left out", agrees(5, *layer)
+        yield "the last one, too", agrees(23, *layer)
+
+    return check("The ratio without a token", function, properties, ("pre", "mid", "post", "token"))
+
+
 def check_redistribution(function: Any) -> Outcome:
     """Check a student's `move(row, sinks, visual, p)`: one attention row after p of the sinks' weight went elsewhere.
 

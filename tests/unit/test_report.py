@@ -204,6 +204,14 @@ def test_sentences_from_data_reach_the_book_and_any_notebook(shown):
     assert shown[0]["text/markdown"] == "C1 holds in 2 of 3 (“The scorecard”)."
 
 
+def test_a_folded_figure_stays_a_numbered_one(shown, folder):
+    fig, _ = plt.subplots()
+    report.figure(fig, "x", "See *this*.", "a picture", fold="By length")
+    page = shown[0][BOOK]["markdown"]
+    assert page.startswith("::::{dropdown} By length\n:::{figure} x_files/fig-x.svg\n:name: fig-x\n")
+    assert page.endswith("\n:::\n::::")
+
+
 # --- verdicts, published figures, provenance
 
 

@@ -66,6 +66,21 @@ def move(row, sinks, visual, p):
     return np.where(sinks, (1 - p) * row, row + p * row[sinks].sum() * row * receivers / row[receivers].sum())
 
 
+def massive(X):
+    size = np.abs(X)
+    return [tuple(place) for place in np.argwhere((size > 100) & (size >= 1000 * np.median(size)))]
+
+
+def massive_in_its_token(X):
+    size = np.abs(X)
+    return np.argwhere((size > 100) & (size >= 1000 * np.median(size, axis=1, keepdims=True)))
+
+
+def ratio_without(pre, mid, post, token):
+    pre, mid, post = (np.delete(x, token, axis=0) for x in (pre, mid, post))
+    return sum(rid(mid, post)) / sum(rid(pre, mid))
+
+
 def in_place(weights, block):
     weights[:, block] = 0.5
     return weights
@@ -80,6 +95,8 @@ CASES = [
     (teach.check_attention_replacement, uniform, (1, 2)),
     (teach.check_sink_tokens, sink_tokens, (1, 2)),
     (teach.check_redistribution, move, (1, 2)),
+    (teach.check_massive_activations, massive, (1, 2)),
+    (teach.check_ratio_without_token, ratio_without, (1, 2)),
 ]
 IDS = [case[0].__name__ for case in CASES]
 
@@ -157,6 +174,30 @@ def test_nothing_a_student_does_raises(check, right, _, broken):
             teach.check_redistribution,
             lambda r, s, v, p: np.where(s, (1 - p) * r, r) / np.where(s, (1 - p) * r, r).sum(),
             "sinks keep 1 − p of their weight, text sinks too",
+        ),
+        (
+            teach.check_massive_activations, massive_in_its_token,
+            "the median is that of the stream, not of the token alone",
+        ),
+        (
+            teach.check_massive_activations, lambda X: np.argwhere(np.abs(X) > 1000 * np.median(np.abs(X))),
+            "what is massive only beside tiny numbers is not: it must exceed 100",
+        ),
+        (
+            teach.check_massive_activations, lambda X: np.argwhere(np.abs(X) > 100),
+            "what is large only in a stream of large numbers is not: the median counts",
+        ),
+        (
+            teach.check_ratio_without_token, lambda a, b, c, t: ratio_without(a, b, c, 0),
+            "the massive token may be another one",
+        ),
+        (
+            teach.check_ratio_without_token, lambda a, b, c, t: sum(rid(b, c)) / sum(rid(a, b)),
+            "what was in the token's row does not matter",
+        ),
+        (
+            teach.check_ratio_without_token, lambda a, b, c, t: 1 / ratio_without(a, b, c, t),
+            "it is FFN over attention, without the first token",
         ),
     ],
 )  # fmt: skip
@@ -236,6 +277,7 @@ DATA = {
     "no-cost-from-layer": (WHERE, "2"),
     "what-follows": (None, "b"),
     "which-run-tells": (None, "permuted"),
+    "what-innovation-did": (pd.Series({"before": 120.0, "after": 15.0}), "falls"),
     "smallest-hidden-size": (None, 400),
     "harder-rival": (NULLS, "shuffled"),
     "largest-step": (SPANS, "1"),
@@ -316,6 +358,13 @@ def test_without_torch_checks_say_so():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout.split("\n")[0] == "not here passed not here failed", done.stderr
+
+
+def test_one_massive_token_makes_the_ratio():
+    right = {"first": "falls", "last": "stays", "dimension": "falls", "ten": "stays"}
+    assert teach.check_predictions("massive", right)
+    wrong = teach.check_predictions("massive", right | {"ten": "rises"})
+    assert "you said rises, it stays" in wrong.failed
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
