@@ -24,7 +24,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from lostlib import checkpoints, claims, machine
-from lostlib.report import BOOK, NUMBER, VERDICT, myst
+from lostlib.report import BOOK, NUMBER, VERDICT, live, myst
 
 NUMERIC = re.compile(r"(≤ |below )?[-+−]?[\d.,]+(-\d+)?(e[-+]?\d+)?( ?%)?\??( \[[-+−\d., %]+\])?|–")
 log = logging.getLogger(__name__)
@@ -283,6 +283,12 @@ def close_citation(writer: HTMLTranslator, node: nodes.citation) -> None:
     HTMLTranslator.depart_citation(writer, node)
 
 
+def bring_models(app: Sphinx, failure: Exception | None) -> None:
+    """The models and the world of the page on which they run."""
+    if failure is None and app.builder.format == "html":
+        live.write(Path(app.outdir) / "_static" / "live")
+
+
 def setup(app: Sphinx) -> dict[str, object]:
     """Register everything."""
     app.add_role("num", Num())
@@ -295,4 +301,5 @@ def setup(app: Sphinx) -> dict[str, object]:
     app.connect("source-read", for_the_book)
     app.connect("doctree-read", finish_page)
     app.connect("html-page-context", drop_repeated_scripts, priority=900)  # after the theme's own
+    app.connect("build-finished", bring_models)
     return {"version": "1", "parallel_read_safe": False}
