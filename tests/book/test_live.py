@@ -64,7 +64,7 @@ def asked(scenes: list) -> list[Item]:
     found = []
     for i, scene in enumerate(scenes):
         rng = generator("test", 99, i)
-        names = [*KINDS][i % len(KINDS) :] + [*KINDS]
+        names = [*[*KINDS][i % len(KINDS) :], *KINDS]
         question = next(q for name in names if (q := KINDS[name](scene, rng)) is not None)
         found.append(Item(f"scene {i}", (render(scene),), question.text, question.answer, question.kind))
     return found
@@ -129,7 +129,9 @@ def test_an_intervention_has_one_text(page: Chromium):
     for change in CHANGES:
         assert page.evaluate(f"(({{parse, write}}) => write(parse({json.dumps(change)})))(lostEngine())") == change
     for wrong in ("sap:weights=gausian", "noise_qkv", "sap:colour=red"):
-        said = page.evaluate(f"(() => {{ try {{ lostEngine().parse('{wrong}'); }} catch (e) {{ return e.message; }} }})()")
+        said = page.evaluate(
+            f"(() => {{ try {{ lostEngine().parse('{wrong}'); }} catch (e) {{ return e.message; }} }})()"
+        )
         assert said
 
 
@@ -149,5 +151,7 @@ def test_a_link_holds_the_state(page: Chromium):
 
 def test_the_small_model_and_the_world_weigh_little():
     live_folder = PAGE.parents[1] / "_static" / "live"
-    sizes = [(live_folder / name).stat().st_size for name in ("world.js", "mini-llava-1.5-xs.js", "engine.js", "live.js")]
+    sizes = [
+        (live_folder / name).stat().st_size for name in ("world.js", "mini-llava-1.5-xs.js", "engine.js", "live.js")
+    ]
     assert sum(sizes) < 3_000_000

@@ -45,9 +45,8 @@ const lostEngine = () => {
     return y;
   };
 
-  const sigmoid = (z) => 1 / (1 + Math.exp(-z));
-  const silu = (z) => z * sigmoid(z);
-  const quickGelu = (z) => z * sigmoid(1.702 * z);
+  const silu = (z) => z / (1 + Math.exp(-z));
+  const quickGelu = (z) => z / (1 + Math.exp(-1.702 * z));
   const gelu = (z) => { // by Abramowitz and Stegun 7.1.26, which is right to 2e-7
     const t = 1 / (1 + 0.3275911 * Math.abs(z) / Math.SQRT2);
     const series = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t;
@@ -61,7 +60,7 @@ const lostEngine = () => {
     for (const j of places) sum += row[j] = Math.exp(scores[j] - top);
     for (const j of places) row[j] /= sum;
   };
-  const total = (row, places) => { let sum = 0; for (const j of places) sum += row[j]; return sum; };
+  const total = (row, places) => places.reduce((sum, j) => sum + row[j], 0);
   const range = (count) => Array.from({ length: count }, (_, i) => i);
 
   // ---- random numbers that are functions of what they are for (lostlib.models.keyed_random) ------------------------
@@ -185,7 +184,8 @@ const lostEngine = () => {
 
   const sap = (form, weights, scores, rows) => {
     const decoding = rows.Q === 1 && rows.K > 1;
-    if (!numbers(form.layers, rows.layers).includes(rows.layer) || form.phase === (decoding ? "prefill" : "decode")) return;
+    const apart = form.phase === (decoding ? "prefill" : "decode");
+    if (apart || !numbers(form.layers, rows.layers).includes(rows.layer)) return;
     const inBlock = { visual: (j) => rows.visual[j], text: (j) => !rows.visual[j], all: () => true }[form.keys];
     const asked = { all: () => true, visual: (t) => rows.visual[t], last: (t) => t >= rows.prompt - 1,
       text: (t) => !rows.visual[t] && t > rows.firstVisual }[form.queries];
@@ -296,7 +296,6 @@ const lostEngine = () => {
   };
 
   const EDITS = { sap, knockout, var: redistribute };
-
   // ---- the model ---------------------------------------------------------------------------------------------------
 
   /* a safetensors file in half precision -> {w: name -> values, shapes: name -> sizes} */
@@ -376,8 +375,7 @@ const lostEngine = () => {
       if (this.seen?.pixels !== pixels) this.seen = { pixels, tokens: this.look(pixels) }; // a picture is seen once
       x.set(this.seen.tokens, run.firstVisual * H);
       if (forms.some((form) => form.name === "pool")) pool(x, visual, H);
-      const tokens = [];
-      let rivals = [];
+      let tokens = [], rivals = [];
       while (tokens.length < most) {
         const logits = this.forward(x, run), odds = new Float32Array(logits.length);
         softmax(odds, logits, range(logits.length));
@@ -388,8 +386,7 @@ const lostEngine = () => {
         }
         tokens.push({ word: this.words[token], logprob: Math.log(odds[token]) });
         if (token === this.text.eos_token_id) break;
-        run.visual.push(0);
-        x = this.embed([token]);
+        run.visual.push(0); x = this.embed([token]);
       }
       const text = tokens.map(({ word }) => word).filter((word) => !/^<.*>$/.test(word)).join(" ");
       return { text, tokens, rivals, attention: run.attention, visual };
