@@ -43,9 +43,8 @@ def main() -> None:
     torch.set_num_threads(1)
     browser = Chromium()
     browser.open(ROOT / "_build" / "html" / "book" / "playground.html")
-    print(
-        f"{'model':20} {'change':36} {'page ms':>8} {'python ms':>10} {'ratio':>6} {'page tok/s':>11} {'python tok/s':>13}"
-    )
+    titles = ("page ms", "Python ms", "ratio", "page tok/s", "Python tok/s")
+    print(f"{'model':20} {'change':36}", *(f"{title:>12}" for title in titles))
     for name in live.SINK_DIMENSIONS:
         model = lostlib.load_model(name)
         items = [lostlib.benchmarks.Item(str(i), (image(i),), QUESTION, "", "open") for i in range(count)]
