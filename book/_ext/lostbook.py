@@ -26,7 +26,7 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from lostlib import checkpoints, claims, machine
-from lostlib.report import BOOK, GRID, MARKS, NUMBER, myst
+from lostlib.report import BOOK, GRID, MARKS, NUMBER, live, myst
 
 NUMERIC = re.compile(r"(≤ |below )?[-+−]?[\d.,]+(-\d+)?(e[-+]?\d+)?( ?%)?\??( \[[-+−\d., %]+\])?|–")
 log = logging.getLogger(__name__)
@@ -331,6 +331,12 @@ def close_citation(writer: HTMLTranslator, node: nodes.citation) -> None:
     HTMLTranslator.depart_citation(writer, node)
 
 
+def bring_models(app: Sphinx, failure: Exception | None) -> None:
+    """The models and the world of the page on which they run."""
+    if failure is None and app.builder.format == "html":
+        live.write(Path(app.outdir) / "_static" / "live")
+
+
 def setup(app: Sphinx) -> dict[str, object]:
     """Register everything."""
     app.add_role("num", Num())
@@ -343,4 +349,5 @@ def setup(app: Sphinx) -> dict[str, object]:
     app.connect("source-read", for_the_book)
     app.connect("doctree-read", finish_page)
     app.connect("html-page-context", drop_repeated_scripts, priority=900)  # after the theme's own
+    app.connect("build-finished", bring_models)
     return {"version": "1", "parallel_read_safe": False}

@@ -22,7 +22,7 @@ VISIBLE = 3  # pixels of an object that make a patch one of its patches
 
 
 @cache
-def _sprite(shape: str, size: str) -> Image.Image:
+def sprite(shape: str, size: str) -> Image.Image:
     """The shape's coverage as an 8-bit mask, 2r+1 pixels wide."""
     scale, radius = 4, SIZES[size]
     width = (2 * radius + 1) * scale
@@ -47,7 +47,7 @@ def _sprite(shape: str, size: str) -> Image.Image:
 @cache
 def _solid(shape: str, size: str) -> Image.Image:
     """Where the shape covers more than half of a pixel: 255, else 0."""
-    return _sprite(shape, size).point(lambda v: 255 * (v > 127))
+    return sprite(shape, size).point(lambda v: 255 * (v > 127))
 
 
 def _paste(scene: Picture) -> tuple[Image.Image, Image.Image]:
@@ -57,7 +57,7 @@ def _paste(scene: Picture) -> tuple[Image.Image, Image.Image]:
     picture = Image.new("RGB", (IMAGE, IMAGE), (scene.background,) * 3)
     owner = Image.new("L", (IMAGE, IMAGE), 0)
     for i, thing in enumerate(scene.things):
-        mask, (x, y) = _sprite(thing.shape, thing.size), thing.center
+        mask, (x, y) = sprite(thing.shape, thing.size), thing.center
         left, top = x - SIZES[thing.size], y - SIZES[thing.size]
         box = (left, top, left + mask.width, top + mask.height)
         picture.paste(COLORS[thing.color], box, mask)
@@ -68,8 +68,12 @@ def _paste(scene: Picture) -> tuple[Image.Image, Image.Image]:
 def pixels(scene: Picture) -> np.ndarray:
     """The picture as uint8 (IMAGE, IMAGE, 3), with its pixel noise."""
     clean = np.asarray(_paste(scene)[0], dtype=np.float32)
-    noise = np.random.default_rng(scene.noise).standard_normal(clean.shape, dtype=np.float32)
-    return np.clip(clean + NOISE * noise, 0, 255).astype(np.uint8)
+    return np.clip(clean + noise(scene.noise), 0, 255).astype(np.uint8)
+
+
+def noise(seed: int) -> np.ndarray:
+    """The pixel noise of a scene, in grey levels: float32 (IMAGE, IMAGE, 3)."""
+    return NOISE * np.random.default_rng(seed).standard_normal((IMAGE, IMAGE, 3), dtype=np.float32)
 
 
 def render(scene: Picture) -> Image.Image:
