@@ -25,6 +25,8 @@ class Experiment:
     looks       does it look at attention weights, so that they must come from our own attention function
     shared      can several processes share one table
     pictures    does it tell nothing of a language model without pictures
+    asked       does it ask, so that its loop takes the benchmark, by which answers are marked, and not its items alone
+    pilot       by how many items of another seed it chooses something, so as not to choose by those it reports
     """
 
     asks: str
@@ -34,13 +36,15 @@ class Experiment:
     looks: bool = True
     shared: bool = False
     pictures: bool = False
+    asked: bool = False
+    pilot: int = 0
 
     def is_random(self, intervention: Form) -> bool:
         """Does the seed matter?"""
         return self.seeded or (self.changed and bool(intervention.random))
 
 
-COUNTS = {"batch_size", "max_new_tokens", "scenes"}
+COUNTS = {"batch_size", "max_new_tokens", "scenes", "seeds"}
 HOW = ("batch_size",)  # changes no result, so it is no part of a key
 _MEASURES = {"rank": "numerical", "unit": "nats", "causal": False}
 _SINKS = {"tau": 20.0, "detector": "phi", "dims": None}
@@ -48,7 +52,11 @@ _SINKS = {"tau": 20.0, "detector": "phi", "dims": None}
 EXPERIMENTS: dict[str, Experiment] = {
     "answers": Experiment(
         "What the model answers to every item, and how probable the answer was.",
-        {"max_new_tokens": None}, changed=True, looks=False, shared=True,
+        {"max_new_tokens": None}, changed=True, looks=False, shared=True, asked=True,
+    ),
+    "readings": Experiment(
+        "What the model answers under every reading of SAP on visual keys.",
+        {"seeds": 5}, pictures=True, asked=True, pilot=200,
     ),
     "losses": Experiment("How surprised the model is by each prompt, in nats per token.", changed=True, looks=False),
     "residual": Experiment(

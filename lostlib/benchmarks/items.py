@@ -33,6 +33,7 @@ class Item:
     meta      what scores are broken down by; an item with several values of one name counts in each
     aliases   other answers that are right as well
     chat      is the prompt a turn in a conversation; if not, it is sent as it is, without the model's chat template
+    begun     the words with which the answer begins, given to the model; it goes on from there
     fault     why the row behind it is no question, where it is none: such an item is not asked and never right
     """
 
@@ -51,6 +52,7 @@ class Item:
     chat: bool = True
     fault: str | None = None
     numbers: tuple[int, ...] | None = None
+    begun: str = ""
 
     def __post_init__(self) -> None:
         images = Pictures(self.images)

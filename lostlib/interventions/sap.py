@@ -121,7 +121,7 @@ class Sap(Intervention, forms.Sap):
         source: tuple[int | Tensor, ...] = (rows.seed,)
         if self.weights != "static":
             source = (*source, rows.items[:, None, None, None], rows.layer, heads[None, :, None, None])
-        noise = keyed_random.normal(keyed_random.chain(*source, queries, keys, device=block.device))
+        noise = keyed_random.normals(*source, queries, keys, device=block.device)
         return nn.functional.pad(noise, (drawn.start, block.shape[-1] - drawn.stop))
 
 

@@ -1,0 +1,128 @@
+"""Readings: the same items, asked untouched and under every reading of SAP on visual keys.
+
+One process holds the model. A batch is encoded once, its pictures pass the vision tower once, and the readings of one
+seed share their draws, so a reading costs the decoder alone. Each answer is that of the experiment `answers` under the
+same intervention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from lostlib.benchmarks import Benchmark, Item
+from lostlib.experiments.rows import LEFT_OUT, gather
+from lostlib.interventions import intervene
+from lostlib.models import LostModel, keyed_random
+from lostlib.readings import UNTOUCHED, WEIGHTS, family, first_free, single
+
+ONE_WORD = 2  # tokens of an answer of one token, which the end token follows
+
+
+class Run(NamedTuple):
+    """One way to ask everything; runs of one seed follow one another, so that they share their draws."""
+
+    seed: int
+    reading: str
+    name: str
+
+
+def reading_rows(
+    model: LostModel,
+    benchmark: Benchmark,
+    pilot: Benchmark | None = None,
+    seeds: int = 5,
+    batch_size: int = 64,
+    work: Path | None = None,
+) -> pd.DataFrame:
+    """Greedy answers untouched and under every reading of SAP on visual keys, see `lostlib.readings`.
+
+    Parameters
+    ----------
+    model : LostModel
+    benchmark : Benchmark
+    pilot : Benchmark, optional
+        Other items of the same kind. By them is decided from which layer on replacement is free, and whether all
+        answers are of one token. Without them no layer counts as free, and answers count as long.
+    seeds : int
+        Of gaussian weights; permuted weights have seed 0 alone.
+    batch_size : int
+        Items at once, to begin with.
+    work : Path, optional
+        Folder of finished shards: with one, a run that was killed goes on where it was.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each item and run, items in the benchmark's order: item, cluster, group (the benchmark's category),
+        name (of the reading, or all its names), reading (the intervention), seed, answer (what the model said),
+        correct, pilot. The last is True for the items of the pilot, which stand at the end, untouched and with a
+        single layer replaced. Items that could not be asked have no rows; ``attrs["left_out"]`` says why.
+    """
+    reported = {item.uid for item in benchmark.items}
+    others = [item for item in (pilot.items if pilot else ()) if item.uid not in reported]
+    alone = {"none": UNTOUCHED} | {single(layer): f"layer {layer}" for layer in range(model.n_layers)}
+    tried = _asked(model, benchmark, others, _runs(alone, 1), batch_size, work) if others else None
+    if tried is None:
+        named = family(model.n_layers)
+    else:
+        short = bool((tried["tokens"][tried["reading"] == "none"] <= ONE_WORD).all())
+        named = family(model.n_layers, first_free(tried, model.n_layers), short)
+    rows = _asked(model, benchmark, benchmark.items, _runs(named, seeds, WEIGHTS), batch_size, work)
+    parts = [rows.assign(pilot=False)] + ([] if tried is None else [tried.assign(pilot=True)])
+    frame = pd.concat(parts, ignore_index=True).drop(columns="tokens")
+    frame.attrs[LEFT_OUT] = {uid: why for part in parts for uid, why in part.attrs[LEFT_OUT].items()}
+    return frame
+
+
+def _runs(named: Mapping[str, str], seeds: int, weights: Sequence[str] = WEIGHTS[:1]) -> list[Run]:
+    """Every reading at every seed, in the order of seeds; nothing random is in the untouched run."""
+    runs = [Run(0, text, name) for text, name in named.items()]
+    runs += [Run(0, text.replace(*weights, 1), name) for text, name in named.items() if text != "none" and weights[1:]]
+    return runs + [Run(seed, text, name) for seed in range(1, seeds) for text, name in named.items() if text != "none"]
+
+
+def _asked(
+    model: LostModel,
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    runs: Sequence[Run],
+    batch_size: int,
+    work: Path | None,
+) -> pd.DataFrame:
+    """Rows of every run for these items, and how many tokens each answer has."""
+
+    def measured(part: Sequence[Item]) -> pd.DataFrame:
+        batch, frames = model.encode(part), []
+        with model.seeing_once():
+            for seed, same in groupby(runs, key=lambda run: run.seed):
+                with keyed_random.remembering():
+                    for run in same:
+                        with intervene(model, run.reading, seed):
+                            replies = model.reply(batch, benchmark.max_new_tokens)
+                        frames.append(_rows(benchmark, part, run, replies))
+        return pd.concat(frames, ignore_index=True)
+
+    about = repr([*runs, benchmark.max_new_tokens])
+    return gather(items, measured, batch_size, f"{benchmark.name}, {len(runs)} runs", work, about=about)
+
+
+def _rows(benchmark: Benchmark, items: Sequence[Item], run: Run, replies: Sequence) -> pd.DataFrame:
+    said = [reply.raw for reply in replies]
+    return pd.DataFrame(
+        {
+            "item": [item.uid for item in items],
+            "cluster": [item.cluster for item in items],
+            "group": [item.meta[benchmark.rules.group] for item in items],
+            "name": run.name,
+            "reading": run.reading,
+            "seed": run.seed,
+            "answer": pd.Series(said, dtype="str"),
+            "correct": [mark.right for mark in benchmark.mark(items, said)],
+            "tokens": [reply.answer_tokens for reply in replies],
+        }
+    )
