@@ -1,9 +1,9 @@
 """The readings of "+ Vis. Attn.": what SAP leaves open on visual keys, choice by choice. No torch.
 
-The papers' table has one row, "learned attention weights on visual keys are replaced", and says neither in which rows,
-nor in which layers, nor when, nor how much mass the block then has. `FAMILY` has each of these choices alone, everything
-else as usual, and the pairs of rows and layers that tell most. A reading is written as the intervention that it is; its
-name here is the same for all models, whatever their number of layers.
+The paper replaces learned attention weights on visual keys, and our sources do not say in which rows, in which layers,
+when, or how much mass the image then gets. `FAMILY` has each of these choices alone, everything else as usual, and the
+pairs of rows and layers that tell most. A reading is written as the intervention that it is; its name here is the same
+for all models, whatever their number of layers.
 """
 
 from __future__ import annotations

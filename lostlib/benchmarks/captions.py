@@ -1,9 +1,9 @@
 """mini-captions: one object of a picture described in a phrase, "large red circle row 1 column 2".
 
-A mini model that is asked to describe an image says nothing of its own accord: training gave it the words that refer to
-an object ("circle:"), in random order, and taught it what follows them. So its answer begins with these words here as
-well, and the object is described as far as the picture tells: size, colour, shape and place, eight tokens, each of which
-is read off the image after those before it. It is the only benchmark whose answers are long.
+Asked to describe an image, a mini model says nothing of its own accord: training gave it the words that refer to an
+object ("circle:"), in random order, and taught it what follows them. So its answer begins with such words here as well,
+and the object is described as far as the picture tells: size, colour, shape and place. These are eight tokens, each
+read off the image after those before it. No other benchmark has answers as long.
 """
 
 from __future__ import annotations

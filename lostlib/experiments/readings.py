@@ -1,13 +1,14 @@
 """Readings: the same items, asked untouched and under every reading of SAP on visual keys.
 
-One process holds the model. A batch is encoded once, its pictures pass the vision tower once, and the readings of one
-seed share their draws, so a reading costs the decoder alone. Each answer is that of the experiment `answers` under the
-same intervention.
+One process holds the model. A batch is encoded once, its pictures pass the vision tower once, the readings of one seed
+share their draws, and each begins where it changes something, so it costs a part of the decoder alone. Every answer is
+the one that the experiment `answers` has under the same intervention.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -16,8 +17,9 @@ import pandas as pd
 
 from lostlib.benchmarks import Benchmark, Item
 from lostlib.experiments.rows import LEFT_OUT, gather
-from lostlib.interventions import intervene
-from lostlib.models import LostModel, keyed_random
+from lostlib.interventions import Sap, intervene
+from lostlib.models import Batch, LostModel, keyed_random
+from lostlib.models.kept import KeptPrompt
 from lostlib.readings import UNTOUCHED, WEIGHTS, family, first_free, single
 
 ONE_WORD = 2  # tokens of an answer of one token, which the end token follows
@@ -97,18 +99,23 @@ def _asked(
     """Rows of every run for these items, and how many tokens each answer has."""
 
     def measured(part: Sequence[Item]) -> pd.DataFrame:
-        batch, frames = model.encode(part), []
+        batch, kept, frames = model.encode(part), KeptPrompt(model), []
         with model.seeing_once():
             for seed, same in groupby(runs, key=lambda run: run.seed):
                 with keyed_random.remembering():
                     for run in same:
-                        with intervene(model, run.reading, seed):
+                        with intervene(model, run.reading, seed), _beginning(kept, run, batch):
                             replies = model.reply(batch, benchmark.max_new_tokens)
                         frames.append(_rows(benchmark, part, run, replies))
         return pd.concat(frames, ignore_index=True)
 
     about = repr([*runs, benchmark.max_new_tokens])
     return gather(items, measured, batch_size, f"{benchmark.name}, {len(runs)} runs", work, about=about)
+
+
+def _beginning(kept: KeptPrompt, run: Run, batch: Batch) -> AbstractContextManager[None]:
+    """The untouched run comes first and is kept; the others begin where they change something."""
+    return kept.keeping() if run.reading == "none" else kept.from_where(*Sap.parse(run.reading).begins(batch.visual))
 
 
 def _rows(benchmark: Benchmark, items: Sequence[Item], run: Run, replies: Sequence) -> pd.DataFrame:

@@ -32,6 +32,22 @@ class Sap(Intervention, forms.Sap):
         """Changes of attention weights, in order."""
         return [self.edit]
 
+    def begins(self, visual: Tensor) -> tuple[int, int]:
+        """The first layer and the first column of a prompt that may change; `visual` (B, S) tells image tokens.
+
+        No token before the image sees visual keys. Padding is on the left, so the last token is in the last column.
+        """
+        length = visual.shape[1]
+        if self.phase == "decode":
+            return 0, length
+        if self.keys != "visual":
+            return min(self.layers or (0,)), 0
+        seen = visual.cumsum(1) > 0
+        changed = {"all": seen, "visual": visual, "text": seen & ~visual}.get(self.queries)
+        columns = None if changed is None else changed.any(0).nonzero()
+        first = length - 1 if columns is None or not len(columns) else int(columns[0])
+        return min(self.layers or (0,)), first
+
     def edit(self, probs: Tensor, scores: Tensor, rows: Rows) -> Tensor:
         """(B, heads, Q, K) weights -> weights, float32."""
         if (self.layers is not None and rows.layer not in self.layers) or self.phase == (
