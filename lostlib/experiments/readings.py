@@ -61,7 +61,7 @@ def reading_rows(
     -------
     pandas.DataFrame
         A row for each item and run, items in the benchmark's order: item, cluster, group (the benchmark's category),
-        name (of the reading, or all its names), reading (the intervention), seed, answer (what the model said),
+        gold, name (of the reading, or all its names), reading (the intervention), seed, answer (what the model said),
         correct, pilot. The last is True for the items of the pilot, which stand at the end, untouched and with a
         single layer replaced. Items that could not be asked have no rows; ``attrs["left_out"]`` says why.
     """
@@ -125,6 +125,7 @@ def _rows(benchmark: Benchmark, items: Sequence[Item], run: Run, replies: Sequen
             "item": [item.uid for item in items],
             "cluster": [item.cluster for item in items],
             "group": [item.meta[benchmark.rules.group] for item in items],
+            "gold": [item.answer for item in items],
             "name": run.name,
             "reading": run.reading,
             "seed": run.seed,
