@@ -56,7 +56,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "readings": Experiment(
         "What the model answers under every reading of SAP on visual keys.",
-        {"seeds": 5}, pictures=True, asked=True, pilot=200,
+        {"seeds": 5}, seeded=True, pictures=True, asked=True, pilot=200,
     ),
     "losses": Experiment("How surprised the model is by each prompt, in nats per token.", changed=True, looks=False),
     "residual": Experiment(

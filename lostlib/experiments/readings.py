@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +38,7 @@ def reading_rows(
     model: LostModel,
     benchmark: Benchmark,
     pilot: Benchmark | None = None,
+    seed: int = 0,
     seeds: int = 5,
     batch_size: int = 64,
     work: Path | None = None,
@@ -50,8 +52,8 @@ def reading_rows(
     pilot : Benchmark, optional
         Other items of the same kind. By them is decided from which layer on replacement is free, and whether all
         answers are of one token. Without them no layer counts as free, and answers count as long.
-    seeds : int
-        Of gaussian weights; permuted weights have seed 0 alone.
+    seed, seeds : int
+        Gaussian weights are drawn with so many seeds, from the first on; permuted weights with the first alone.
     batch_size : int
         Items at once, to begin with.
     work : Path, optional
@@ -68,24 +70,30 @@ def reading_rows(
     reported = {item.uid for item in benchmark.items}
     others = [item for item in (pilot.items if pilot else ()) if item.uid not in reported]
     alone = {"none": UNTOUCHED} | {single(layer): f"layer {layer}" for layer in range(model.n_layers)}
-    tried = _asked(model, benchmark, others, _runs(alone, 1), batch_size, work) if others else None
+    tried = _asked(model, benchmark, others, _runs(alone, range(seed, seed + 1)), batch_size, work) if others else None
     if tried is None:
         named = family(model.n_layers)
     else:
         short = bool((tried["tokens"][tried["reading"] == "none"] <= ONE_WORD).all())
         named = family(model.n_layers, first_free(tried, model.n_layers), short)
-    rows = _asked(model, benchmark, benchmark.items, _runs(named, seeds, WEIGHTS), batch_size, work)
+    rows = _asked(model, benchmark, benchmark.items, _runs(named, range(seed, seed + seeds), WEIGHTS), batch_size, work)
     parts = [rows.assign(pilot=False)] + ([] if tried is None else [tried.assign(pilot=True)])
     frame = pd.concat(parts, ignore_index=True).drop(columns="tokens")
     frame.attrs[LEFT_OUT] = {uid: why for part in parts for uid, why in part.attrs[LEFT_OUT].items()}
     return frame
 
 
-def _runs(named: Mapping[str, str], seeds: int, weights: Sequence[str] = WEIGHTS[:1]) -> list[Run]:
-    """Every reading at every seed, in the order of seeds; nothing random is in the untouched run."""
-    runs = [Run(0, text, name) for text, name in named.items()]
-    runs += [Run(0, text.replace(*weights, 1), name) for text, name in named.items() if text != "none" and weights[1:]]
-    return runs + [Run(seed, text, name) for seed in range(1, seeds) for text, name in named.items() if text != "none"]
+def _runs(named: Mapping[str, str], seeds: Sequence[int], weights: Sequence[str] = WEIGHTS[:1]) -> list[Run]:
+    """The untouched run, in which nothing is random, and every reading with every seed, seed by seed."""
+    runs = [Run(0, "none", named["none"])]
+    for seed in seeds:
+        for kind in weights if seed == seeds[0] else weights[:1]:
+            runs += [Run(seed, _with(kind, text), name) for text, name in named.items() if text != "none"]
+    return runs
+
+
+def _with(weights: str, reading: str) -> str:
+    return str(replace(Sap.parse(reading), weights=weights))
 
 
 def _asked(
