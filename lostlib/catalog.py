@@ -61,7 +61,10 @@ EXPERIMENTS: dict[str, Experiment] = {
     "losses": Experiment("How surprised the model is by each prompt, in nats per token.", changed=True, looks=False),
     "residual": Experiment(
         "What each module's update does to the residual stream, beside controls.",
-        {"controls": ["noise_delta", "noise_qkv", "no_rope"], **_MEASURES, "scope": "layer", "without": "nothing"},
+        {
+            "controls": ["noise_delta", "noise_qkv", "no_rope"], **_MEASURES, "scope": "layer", "without": "nothing",
+            "draws": 1,
+        },
         seeded=True, looks=False,
     ),
     "attention": Experiment("Where the last prompt token looks.", pictures=True),

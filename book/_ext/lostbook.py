@@ -196,7 +196,7 @@ def outcome(claim: str, benchmark: str, found: list[dict[str, str]]) -> str:
     cells = {(row["model"], row["benchmark"]): row["status"] for row in rows}
     told = [status for status in cells.values() if status in claims.TOLD]
     if not told:
-        return "not measurable here" if claims.UNMEASURABLE in cells.values() else "not run"
+        return claims.UNMEASURABLE if claims.UNMEASURABLE in cells.values() else "not run"
     holds = told.count(claims.HOLDS)
     word = "reproduced" if holds == len(told) else "in part" if holds else "differs"
     printed = [row["size"] for row in rows if row["size"] in ("yes", "no")]

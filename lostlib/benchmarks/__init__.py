@@ -7,7 +7,7 @@ mini world (`mini`). `registry` has them by name, `choice` how one is asked for,
 from lostlib.benchmarks.benchmark import Benchmark
 from lostlib.benchmarks.choice import Choice
 from lostlib.benchmarks.items import Item
-from lostlib.benchmarks.loading import SIZE, chance, load_benchmark
+from lostlib.benchmarks.loading import SIZE, chance, chances, load_benchmark
 from lostlib.benchmarks.registry import HUB, NAMESAKES, RULES
 from lostlib.benchmarks.rules import Rules
 
@@ -21,5 +21,6 @@ __all__ = [
     "Item",
     "Rules",
     "chance",
+    "chances",
     "load_benchmark",
 ]

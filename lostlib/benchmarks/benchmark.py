@@ -53,7 +53,12 @@ class Benchmark:
     @property
     def chance(self) -> float:
         """Expected accuracy of guessing: one over the options, one half for yes or no, 0 for numbers."""
-        return float(np.mean([1 / k if (k := i.guesses) else 0 for i in self.items]))
+        return float(np.mean(list(self.chances.values())))
+
+    @property
+    def chances(self) -> dict[str, float]:
+        """The same for each item, by its uid."""
+        return {i.uid: 1 / i.guesses if i.guesses else 0.0 for i in self.items}
 
     @property
     def max_new_tokens(self) -> int:

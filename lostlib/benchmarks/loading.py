@@ -127,7 +127,12 @@ def _item(rules: Rules, row: hub.Row, number: int, style: prompts.Style) -> Item
 
 
 def chance(name: str, n: int) -> float:
-    """`Benchmark.chance` of the first n items; of a mini benchmark without making its pictures, from what is shipped.
+    """`Benchmark.chance` of the first n items, see `chances`."""
+    return float(np.mean(chances(name, n)))
+
+
+def chances(name: str, n: int) -> list[float]:
+    """`Benchmark.chances` of the first n items, in their order; of a mini benchmark without making its pictures.
 
     `data/chance.json` has for each mini benchmark and variant its version and, a digit an item, how many answers one
     can guess among; `tools/chance.py` writes it.
@@ -136,5 +141,5 @@ def chance(name: str, n: int) -> float:
     asked = Choice.parse(name)
     version, digits = kept.get(str(asked), ("", ""))
     if version != asked.rules.version or len(digits) < n:
-        return load_benchmark(name, n=n).chance
-    return float(np.mean([1 / int(k) if int(k) else 0 for k in digits[:n]]))
+        return list(load_benchmark(name, n=n).chances.values())
+    return [1 / int(k) if int(k) else 0.0 for k in digits[:n]]

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -27,6 +28,15 @@ TAU = "10%"  # a sink's share of its energy in a sink dimension
 VAR = "var:tau=10%,p=0.6,rho={rho}"
 CUT = "knockout:keys={keys},tau=10%"
 NOISE = "sap:keys={keys},weights={weights}"
+DRAWN: dict[str, Any] = {"controls": ["noise_qkv"], "draws": 10}
+OF_STREAM: dict[str, Callable[[pd.DataFrame], Verdict]] = {
+    "C1": claims.attention_at_tolerance,
+    "C2a": claims.ffn_innovates,
+    "C2b": claims.ffn_leads,
+    "C3": claims.attention_mixes,
+    "C4": claims.noise_delta_innovates,
+    "C6": claims.one_order,
+}
 
 
 class Shelf:
@@ -141,56 +151,61 @@ def _of_model(shelf: Shelf, model: str) -> list[Verdict]:
 
 
 def _residual(shelf: Shelf, model: str) -> Iterator[Verdict]:
-    """C1 to C6."""
+    """C1 to C6. Of Noise QKV a table of its own has several draws; without it the one of the others must do."""
     for benchmark in shelf.benchmarks("residual", model):
         rows = shelf.get("residual", model, benchmark)
-        if rows is None:
-            continue
-        for rule in (claims.attention_at_tolerance, claims.ffn_innovates, claims.attention_mixes, claims.one_order):
-            yield rule(rows).of(model, benchmark)
-        for claim in ("C4", "C5"):
-            yield claims.noise_innovates(rows, claim).of(model, benchmark)
+        drawn = shelf.get("residual", model, benchmark, **DRAWN)
+        if rows is not None:
+            for rule in OF_STREAM.values():
+                yield rule(rows).of(model, benchmark)
+        if drawn is not None or rows is not None:
+            yield claims.noise_qkv_innovates(rows if drawn is None else drawn).of(model, benchmark)
 
 
 def _noise(shelf: Shelf, model: str) -> Iterator[Verdict]:
     """C7."""
     for benchmark, before in _answered(shelf, model):
         runs = shelf.seeds(model, benchmark, NOISE.format(keys="visual", weights="gaussian"))
-        chance = benchmarks.chance(benchmark, len(before))
-        yield claims.noise_is_harmless(before, runs, chance, benchmark).of(model, benchmark)
+        yield claims.noise_is_harmless(before, runs, _chances(benchmark, before), benchmark).of(model, benchmark)
 
 
 def _sums(shelf: Shelf, model: str) -> Iterator[Verdict]:
     """C9."""
     for benchmark, before in _answered(shelf, model):
-        text, visual = (
-            shelf.seeds(model, benchmark, NOISE.format(keys=keys, weights="gaussian")) for keys in ("text", "visual")
-        )
-        if Choice.parse(benchmark).rules.sums and text and visual:
-            yield claims.text_is_needed(before, text[0], visual, benchmark).of(model, benchmark)
+        if Choice.parse(benchmark).rules.sums:
+            text = shelf.seeds(model, benchmark, NOISE.format(keys="text", weights="gaussian"))
+            yield claims.text_is_needed(before, text, _chances(benchmark, before), benchmark).of(model, benchmark)
 
 
 def _sinks(shelf: Shelf, model: str) -> Iterator[Verdict]:
-    """C10, and where the model has visual sinks C11 and C12."""
-    card, some = ModelChoice.parse(model).card, None
+    """C10; where it holds or sinks were planted also C11 and C12."""
+    card = ModelChoice.parse(model).card
+    planted, found = bool(card and card.planted_in), list[Verdict]()
     for benchmark in shelf.benchmarks("sinks", model):
         tokens = shelf.get("sinks", model, benchmark, tau=TAU)
         if tokens is not None:
-            yield claims.sinks_exist(tokens, planted=bool(card and card.planted_in)).of(model, benchmark)
-            some = bool(some) or bool(tokens.loc[tokens["kind"] == "visual", "sink"].any())
-    if some is None:
+            found.append(claims.sinks_exist(tokens, planted).of(model, benchmark))
+    yield from found
+    if not found:
         return
     for benchmark, before in _answered(shelf, model):
-        if not some:
-            yield from (claims.without_sinks(claim, benchmark).of(model, benchmark) for claim in ("C11", "C12"))
+        if not planted and claims.combined(found).status != claims.HOLDS:
+            yield from (claims.without_sinks(one, benchmark).of(model, benchmark) for one in ("C11a", "C11b", "C12"))
             continue
-        chance = benchmarks.chance(benchmark, len(before))
+        chance = _chances(benchmark, before)
         cut, others = (shelf.seeds(model, benchmark, CUT.format(keys=keys)) for keys in ("sinks", "random"))
+        if cut:
+            yield claims.sinks_are_idle(before, cut[0], chance, benchmark, planted).of(model, benchmark)
         if cut and others:
-            yield claims.sinks_are_idle(before, cut[0], others, chance, benchmark).of(model, benchmark)
+            yield claims.random_cuts_cost_more(before, cut[0], others, chance, benchmark, planted).of(model, benchmark)
         moved = shelf.get("answers", model, benchmark, VAR.format(rho=claims.rho_for(benchmark)))
         if moved is not None:
-            yield claims.var_helps(before, moved, chance, benchmark).of(model, benchmark)
+            yield claims.var_helps(before, moved, chance, benchmark, planted).of(model, benchmark)
+
+
+def _chances(benchmark: str, rows: pd.DataFrame) -> list[float]:
+    """What guessing earns in each row."""
+    return benchmarks.chances(benchmark, len(rows))
 
 
 def _answered(shelf: Shelf, model: str) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -254,7 +269,7 @@ def changes(shelf: Shelf, interventions: dict[str, str]) -> pd.DataFrame:
     rows = []
     for model in shelf.models:
         for benchmark, before in _answered(shelf, model):
-            able = not claims.at_chance(before, benchmarks.chance(benchmark, len(before)))
+            able = not claims.at_chance(before, _chances(benchmark, before))
             for label, text in interventions.items():
                 if runs := shelf.seeds(model, benchmark, text):
                     value = claims.change(benchmark, runs, before).value if able else stats.UNKNOWN

@@ -2,12 +2,16 @@
 
 A status is one of
 
-    holds                 the claim's rule is met
-    opposite              the intervals lie on the other side of what the claim says
-    does not hold         neither
-    not measurable here   the rows cannot tell, and the reason says why; a baseline that is not above chance is the
-                          common one, and such a cell is never called unaffected
-    not run               there are no rows
+    holds           every condition of the claim is certain
+    opposite        the reverse of the claimed direction is certain
+    fails           a condition is certainly violated, without being the reverse
+    undecided       the data cannot tell
+    not measurable  the rows cannot be asked, and the reason says why; a baseline that is not above chance is the
+                    common one, and such a cell is never called unaffected
+    not run         there are no rows
+
+Certain is what the 95 % interval says, and an interval covers everything that was drawn at random for the figure:
+pictures, and where there were some, seeds and matrices.
 
 Beside it stand two judgements that do not depend on it: `sign`, has the measured value the published sign, and `size`,
 has it the published size?
@@ -24,10 +28,15 @@ import numpy as np
 from lostlib.claims.catalog import CLAIMS
 from lostlib.stats import Estimate
 
-HOLDS, NOT, OPPOSITE, UNMEASURABLE = "holds", "does not hold", "opposite", "not measurable here"
-NOT_RUN = "not run"
-STATUSES = (HOLDS, NOT, OPPOSITE, UNMEASURABLE, NOT_RUN)
-TOLD = STATUSES[:3]  # something was found
+HOLDS, OPPOSITE, FAILS, UNDECIDED, UNMEASURABLE, NOT_RUN = STATUSES = (
+    "holds", "opposite", "fails", "undecided", "not measurable", "not run",
+)  # fmt: skip
+CERTAIN = STATUSES[:3]  # the data tell
+TOLD = STATUSES[:4]  # something was measured
+COMBINED = (
+    "Of several benchmarks those that can tell decide: the claim holds where it holds on all of them, is opposite "
+    "where it is opposite on all, and fails where they differ. Where none can tell it is undecided."
+)
 
 
 @dataclass(frozen=True)
@@ -37,9 +46,10 @@ class Part:
     name       what it is
     value      with its 95 % interval
     published  the same quantity in the paper, in the same unit; None: no figure is known
-    expected   1 or -1: the side of `null` on which the claim has it, where no figure is known
+    expected   1 or -1: the side of `null` on which the claim has it, where no figure is known; 0: it only stands beside
     null       the value that says nothing: 0 for a difference, 1 for a ratio, one half for a majority
-    p          two-sided, of "it equals `null`"; nan where the verdict does not rest on it
+    p          two-sided, of the claim's own null: that it equals `null`, or the margin of a claim about size; nan where
+               the verdict does not rest on it, and for an equivalence
     spec       how it is printed
     """
 
@@ -58,6 +68,8 @@ class Part:
         An order is the sign of a difference: that the FFN's RID is above attention's, and so on.
         """
         wanted = self.expected if self.published is None else np.sign(self.published - self.null)
+        if not wanted:
+            return "no figure"
         side = 1 if self.value.low > self.null else -1 if self.value.high < self.null else 0
         return "unclear" if side == 0 else "yes" if side == wanted else "no"
 
@@ -70,6 +82,8 @@ class Part:
         """
         if self.published is None:
             return "no figure"
+        if math.isnan(self.value.low):
+            return "unclear"
         return "yes" if self.value.low <= self.published <= self.value.high else "no"
 
     @property
@@ -81,6 +95,8 @@ class Part:
     @property
     def interval(self) -> str:
         """The value with its interval, as it is printed."""
+        if math.isnan(self.value.low) and not math.isnan(self.value.value):
+            return f"{self.value.value:{self.spec}} (one draw: no interval)"
         return format(self.value, self.spec)
 
     def __str__(self) -> str:
@@ -141,10 +157,25 @@ def _together(answers: Iterable[str]) -> str:
     return next((answer for answer in ("no", "unclear", "yes", "no figure") if answer in found), "–")
 
 
-def combined(cells: Sequence[Verdict]) -> Verdict:
-    """One model's verdict from its benchmarks: their common status, `does not hold` where they differ.
+def together(conditions: Iterable[str]) -> str:
+    """One status of a claim's conditions, which must all hold.
 
-    Cells that are not measurable or not run have no say, and are named in the reason, unless it is the same for all.
+    >>> together(["holds", "holds"]), together(["holds", "undecided"]), together(["opposite", "opposite"])
+    ('holds', 'undecided', 'opposite')
+    >>> together(["holds", "opposite"]), together(["undecided", "fails"])
+    ('fails', 'fails')
+    """
+    found = set(conditions)
+    if len(found) == 1:
+        return found.pop()
+    return FAILS if found & {OPPOSITE, FAILS} else UNDECIDED
+
+
+def combined(cells: Sequence[Verdict]) -> Verdict:
+    """One model's verdict from its benchmarks, as `COMBINED` says.
+
+    Cells that are undecided, not measurable or not run have no say, and are named in the reason, unless it is the same
+    for all.
     """
     if len(cells) == 1:
         return cells[0]
@@ -156,10 +187,10 @@ def combined(cells: Sequence[Verdict]) -> Verdict:
         rest = [cell for cell in cells if cell.status == UNMEASURABLE] or cells
         return replace(rest[0], reason="; ".join(silent), benchmark="+".join(cell.benchmark for cell in rest))
     found = {status: [cell.benchmark for cell in told if cell.status == status] for status in TOLD}
-    status = told[0].status if len(found[told[0].status]) == len(told) else NOT
     words = [f"{status} on {', '.join(names)}" for status, names in found.items() if names]
-    reason = "; ".join(words + silent)
+    status = together([cell.status for cell in told if cell.status in CERTAIN] or [UNDECIDED])
     parts = tuple(part for cell in told for part in cell.parts)
+    reason = "; ".join(words + silent)
     return replace(told[0], status=status, reason=reason, parts=parts, benchmark="+".join(c.benchmark for c in told))
 
 

@@ -25,7 +25,7 @@ from lostlib.models import Batch, LostModel, keyed_random
 from lostlib.models.attention import Run
 from lostlib.models.stream import LayerStream, seen, watch
 from lostlib.sinks import Detector, sink_dimensions, threshold
-from lostlib.text import check, check_choice, check_seed
+from lostlib.text import check, check_choice, check_count, check_seed
 
 CONTROLS = ("noise_delta", "noise_qkv", "no_rope")
 SCOPES = ("layer", "model")
@@ -80,6 +80,7 @@ def residual_metrics(
     causal: bool = False,
     scope: str = "layer",
     without: str = "nothing",
+    draws: int = 1,
     batch_size: int = 16,
     work: Path | None = None,
 ) -> pd.DataFrame:
@@ -114,6 +115,9 @@ def residual_metrics(
         ``"nothing"``; ``"dimensions"``: the stream is measured without the model's sink dimensions (see
         `lostlib.sinks.sink_dimensions`), ``"tokens"``: without the tokens that hold a tenth of their energy in one of
         them where they enter or leave the layer. The model itself runs as ever.
+    draws : int
+        Sets of matrices of ``noise_qkv``: one stands for no other, so its intervals need several. Their seeds are
+        `seed`, `seed` + 1 and so on.
     batch_size : int
         Items at once.
     work : Path, optional
@@ -125,9 +129,11 @@ def residual_metrics(
         One row an item, layer, module and control: item, cluster, layer, module ("attn" | "ffn"), control ("none" for
         the true update), rid, delta_s, delta_d_column, delta_d_row, mixig and tme (in `unit`; tme of X'), erank (of
         X'), erank_before (of X), norm_ratio (norm of dX over norm of X), tokens (that were measured).
+        With several draws there is a column draw behind control: 0, 1, ... of ``noise_qkv``, 0 of all else.
     """
+    chosen, measures = check_residual(controls, rank, unit, causal, scope, without, draws)
     check_seed(seed)
-    chosen, measures = check_residual(controls, rank, unit, causal, scope, without)
+    check_seed(seed + draws - 1)
     part = Part.of(model, without)
 
     def measured(asked: Sequence[Item]) -> pd.DataFrame:
@@ -138,7 +144,8 @@ def residual_metrics(
             updates = _true_updates(stream)
             if scope == "layer":
                 updates |= {
-                    ("attn", name): control(model, batch, layer, stream, seed) for name, control in chosen.items()
+                    ("attn", name, draw): control(model, batch, layer, stream, seed + draw)
+                    for (name, draw), control in chosen.items()
                 }
             else:
                 mids[layer] = seen(stream.resid_mid)
@@ -147,31 +154,42 @@ def residual_metrics(
         with watch(model, each=visit):
             model.forward(batch)
         if scope == "model":
-            for name in chosen:
-                rows.extend(_propagated(model, batch, name, seed, mids, _Rows(batch, measures, part)))
-        return pd.DataFrame(rows)
+            for name, draw in chosen:
+                rows.extend(_propagated(model, batch, name, draw, seed, mids, _Rows(batch, measures, part)))
+        frame = pd.DataFrame(rows)
+        return frame if draws > 1 else frame.drop(columns="draw")
 
     return gather(items, measured, batch_size, f"residual stream of {model.name}", work)
 
 
 def check_residual(
-    controls: Sequence[str], rank: str | int, unit: str, causal: bool, scope: str, without: str
-) -> tuple[dict[str, Control], Measures]:
-    """The controls and measures that are asked for; what does not exist is an error."""
+    controls: Sequence[str], rank: str | int, unit: str, causal: bool, scope: str, without: str, draws: int
+) -> tuple[dict[tuple[str, int], Control], Measures]:
+    """The controls that are asked for, by name and draw, and the measures; what does not exist is an error."""
     check_choice("scope", scope, SCOPES)
     check_choice("without", without, PARTS)
     if isinstance(controls, str) or not isinstance(controls, Sequence):
         raise ValueError(f"controls must be a list such as {list(CONTROLS)}, got {controls!r}")
-    return {str(c): _control(str(c)) for c in controls}, check_measures(rank, unit, causal)
+    check_count("draws", draws)
+    chosen = {str(name): _control(str(name)) for name in controls}
+    if draws > 1 and _qkv_update not in chosen.values():
+        raise ValueError(f"draws={draws} are of noise_qkv, which is not among the controls {list(chosen)}")
+    drawn = {
+        (name, draw): control
+        for name, control in chosen.items()
+        for draw in range(draws if control is _qkv_update else 1)
+    }
+    return drawn, check_measures(rank, unit, causal)
 
 
 Update = tuple[Tensor, Tensor]  # X, X', each (B, S, H)
+Label = tuple[str, str, int]  # module, control, draw
 Control = Callable[[LostModel, Batch, int, LayerStream, int], Update]
 
 
-def _true_updates(stream: LayerStream) -> dict[tuple[str, str], Update]:
+def _true_updates(stream: LayerStream) -> dict[Label, Update]:
     pre, mid, post = (seen(x) for x in (stream.resid_pre, stream.resid_mid, stream.resid_post))
-    return {("attn", "none"): (pre, mid), ("ffn", "none"): (mid, post)}
+    return {("attn", "none", 0): (pre, mid), ("ffn", "none", 0): (mid, post)}
 
 
 def _control(text: str) -> Control:
@@ -212,7 +230,7 @@ def _rope_update(model: LostModel, batch: Batch, layer: int, stream: LayerStream
 
 
 def _propagated(
-    model: LostModel, batch: Batch, control: str, seed: int, mids: dict[int, Tensor], of_pass: _Rows
+    model: LostModel, batch: Batch, control: str, draw: int, seed: int, mids: dict[int, Tensor], of_pass: _Rows
 ) -> list[dict]:
     """The rows of a control in all layers at once; epsilon_RoPE compares with the true run's resid_mid."""
     rows: list[dict] = []
@@ -220,9 +238,9 @@ def _propagated(
     def visit(layer: int, stream: LayerStream) -> None:
         pre, mid = seen(stream.resid_pre), seen(stream.resid_mid)
         update = (mid, mids[layer]) if control == "no_rope" else (pre, mid)
-        rows.extend(of_pass.of(layer, stream, {("attn", control): update}))
+        rows.extend(of_pass.of(layer, stream, {("attn", control, draw): update}))
 
-    with watch(model, each=visit), intervene(model, control, seed):
+    with watch(model, each=visit), intervene(model, control, seed + draw):
         model.forward(batch)
     return rows
 
@@ -234,15 +252,15 @@ class _Rows:
         self.batch, self.measures, self.part = batch, measures, part
         self.left: dict[str, State] = {}  # item -> the stream behind the last layer's FFN
 
-    def of(self, layer: int, stream: LayerStream, updates: Mapping[tuple[str, str], Update]) -> Iterator[dict]:
+    def of(self, layer: int, stream: LayerStream, updates: Mapping[Label, Update]) -> Iterator[dict]:
         """One row an item and update; whatever several updates have in common is prepared once."""
         tokens = self.part.tokens(self.batch.real, stream)
         whole = {id(x): x for update in updates.values() for x in update}
         for i, (item, counted) in enumerate(zip(self.batch.item_ids, tokens, strict=True)):
             sequences = [self.part.cut(x[i], counted) for x in whole.values()]
             states = dict(zip(whole, self.measures.states(sequences, self.left.pop(item, None)), strict=True))
-            for (module, control), (before, after) in updates.items():
-                about = {"item": item, "layer": layer, "module": module, "control": control}
+            for (module, control, draw), (before, after) in updates.items():
+                about = {"item": item, "layer": layer, "module": module, "control": control, "draw": draw}
                 yield about | self.measures(states[id(before)], states[id(after)]) | {"tokens": int(counted.sum())}
                 if module == "ffn":
                     self.left[item] = states[id(after)]

@@ -14,7 +14,7 @@ from lostlib.report.figures import as_html, brief
 from lostlib.report.myst import csv_table, escape, plain
 from lostlib.report.numbers import Number, Published
 
-MARKS = {"holds": "✓", "does not hold": "✗", "opposite": "⇄", "not measurable here": "○"}
+MARKS = {"holds": "✓", "opposite": "⇄", "fails": "✗", "undecided": "?", "not measurable": "○", "not run": "·"}
 PROVENANCE = ("name", "model", "weights", "benchmark", "intervention", "seed", "n", "source", "hash")
 
 

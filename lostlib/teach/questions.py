@@ -150,7 +150,7 @@ READINGS: dict[str, Reading] = {
         "How many p values does the table hold, and what share of them falls below the threshold by chance?",
     ),
     "at-chance": Reading(
-        ("holds", "opposite", "not measurable here"), "not measurable here",
+        ("holds", "opposite", "not measurable"), "not measurable",
         "A model that guesses has nothing to lose. That noise changes nothing is then no finding about attention, "
         "however narrow the interval.",
         "What would the change of accuracy be if attention mattered a lot, in a model that guesses?",
@@ -162,9 +162,9 @@ READINGS: dict[str, Reading] = {
         "Count the rows of the model whose sign is “yes” and whose size is “no”.",
     ),
     "wide-interval": Reading(
-        ("holds", "does not hold", "opposite"), "does not hold",
-        "Neither is certain: no loss at all and a loss of more than two points both lie in the interval. “Does not "
-        "hold” is the absence of evidence here, not evidence of harm; more items would narrow the interval.",
+        ("holds", "opposite", "undecided"), "undecided",
+        "Neither is certain: no loss at all and a loss of more than two points both lie in the interval. More items "
+        "would narrow it.",
         "Is a loss of two points ruled out? Is a loss of nothing ruled out?",
     ),
     "products-left": Reading(

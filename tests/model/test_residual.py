@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import lostlib
 from lostlib import spectra
+from lostlib.experiments import measure
 from lostlib.sinks import sink_dimensions
 
 
@@ -82,6 +84,33 @@ def test_controls(tiny, items) -> None:
     same = rows.merge(other, on=["item", "layer", "module", "control"], suffixes=("", "_other"))
     moved = same[same["rid"] != same["rid_other"]]["control"].unique()
     assert set(moved) == {"noise_delta", "noise_qkv"}
+
+
+@pytest.mark.parametrize("scope", ["layer", "model"])
+def test_draws_of_matrices_are_the_seeds_that_follow(tiny, items, scope) -> None:
+    """Each draw is the control of its own seed to the digit, and all else is there once, as of the first."""
+    asked = {"model": tiny, "items": items[:2], "scope": scope}
+    rows = lostlib.residual_metrics(**asked, controls=("noise_delta", "noise_qkv"), draws=3, seed=4)
+    assert set(rows.loc[rows["control"] != "noise_qkv", "draw"]) == {0}
+    for draw in range(3):
+        alone = lostlib.residual_metrics(**asked, controls=("noise_delta", "noise_qkv"), seed=4 + draw)
+        assert "draw" not in alone
+        chosen = alone if draw == 0 else alone[alone["control"] == "noise_qkv"]
+        own = rows[(rows["draw"] == draw)].drop(columns="draw")
+        pd.testing.assert_frame_equal(own.reset_index(drop=True), chosen.reset_index(drop=True), rtol=1e-9)
+    assert rows[rows["control"] == "noise_qkv"].groupby(["item", "layer"])["rid"].nunique().min() == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"draws": 0}, "draws must be a whole number of at least 1, got 0"),
+        ({"draws": 2, "controls": ["no_rope"]}, r"draws=2 are of noise_qkv, .* not among the controls \['no_rope'\]"),
+    ],
+)
+def test_draws_of_nothing_are_refused(given, problem) -> None:
+    with pytest.raises(ValueError, match=problem):
+        measure.check_parameters("residual", given)
 
 
 def test_scope_layer_agrees_with_an_intervention_on_that_layer_alone(tiny, items) -> None:

@@ -17,7 +17,7 @@ from lostlib.tables import Key
 OTHER = {  # a value that is not the usual one, for each parameter
     "max_new_tokens": 3, "controls": ["no_rope"], "rank": "erank", "unit": "bits", "causal": True, "scope": "model",
     "without": "tokens", "tau": "10%", "detector": "massive", "dims": "1+4", "min_mass": 0.1, "p": 0.5, "rho": 0.9,
-    "preset": "official_code", "blocks": 4, "scenes": 50,
+    "preset": "official_code", "blocks": 4, "scenes": 50, "draws": 3,
 }  # fmt: skip
 SHORT = [
     ("sap", "sap:keys=visual,weights=gaussian"),

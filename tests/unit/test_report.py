@@ -201,9 +201,9 @@ def test_a_misspelt_column_is_an_error(shown):
 
 
 def test_a_verdict_says_what_it_compares(shown):
-    report.verdict("A1: Less <is> more", 0.5, report.Number("x", 0.25, 0.2, 0.3), "does not hold", "Why.")
+    report.verdict("A1: Less <is> more", 0.5, report.Number("x", 0.25, 0.2, 0.3), "fails", "Why.")
     page = shown[0][BOOK]["markdown"]
-    assert "A1 ✗ does not hold" in page
+    assert "A1 ✗ fails" in page
     assert r"Less \<is\> more" in page
     assert r"0\.25 \[0\.2\, 0\.3\]" in page
     assert "<is>" not in shown[0]["text/html"]
