@@ -88,23 +88,22 @@ def counted(found: pd.DataFrame) -> pd.DataFrame:
 def answer(found: pd.DataFrame) -> list[str]:
     """In which readings C7 holds and in which it does not, in at most three sentences about what was measured.
 
-    In brackets: in how many of the cells of model and benchmark that have room.
+    A cell is a model on a benchmark on which it has room; it can tell where the verdict is certain. In brackets: in how
+    many of a reading's cells C7 holds, in the second sentence certainly does not, and how many there are.
 
     >>> about = {"model": "m", "benchmark": "b", "weights": "gaussian", "same": "", "left": 0.5}
     >>> found = [about | {"reading": r, "status": s} for r, s in [("image rows", "holds"), ("last row", "fails")]]
     >>> print(*answer(pd.DataFrame(found)), sep="\n")
-    C7 holds wherever the data can tell if noise replaces attention on the image in image rows (1 of 1).
-    It holds nowhere the data can tell if noise comes in the last row (1 of 1).
+    C7 holds in every cell that can tell when noise comes in image rows (1 of 1).
+    C7 holds in none when noise comes in the last row (1 of 1).
     """
     counts = counted(found)
     told = counts[counts["holds"] + counts["lost"] > 0]
     always, never = told["lost"] == 0, told["holds"] == 0
     said = [
-        _sentence(
-            "C7 holds wherever the data can tell if noise replaces attention on the image in", told[always], "holds"
-        ),
-        _sentence("It holds nowhere the data can tell if noise comes in", told[never], "lost"),
-        _sentence("Model and benchmark decide if it comes in", told[~always & ~never], "holds"),
+        _sentence("C7 holds in every cell that can tell when noise comes in", told[always], "holds"),
+        _sentence("C7 holds in none when noise comes in", told[never], "lost"),
+        _sentence("Model and benchmark decide when noise comes in", told[~always & ~never], "holds"),
     ]
     said = [sentence for sentence in said if sentence]
     return said or ["These items are too few to tell in any reading."]

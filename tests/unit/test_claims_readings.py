@@ -87,9 +87,9 @@ def test_three_sentences_quantify_over_what_was_measured(found):
     third = found.assign(model="third", status=found["status"].replace({"undecided": "holds"}))
     said = readings.answer(pd.concat([found, others, third]))
     assert said == [
-        "C7 holds wherever the data can tell if noise replaces attention on the image in image rows (3 of 3).",
-        "It holds nowhere the data can tell if noise comes in all rows of all layers (3 of 3).",
-        "Model and benchmark decide if it comes in the last row (1 of 3).",
+        "C7 holds in every cell that can tell when noise comes in image rows (3 of 3).",
+        "C7 holds in none when noise comes in all rows of all layers (3 of 3).",
+        "Model and benchmark decide when noise comes in the last row (1 of 3).",
     ]
 
 
