@@ -75,6 +75,7 @@ report.figure(
     "Green: C7 certainly holds, for the loss is below two points and below a tenth of the room above chance. Pink or orange: it certainly "
     "does not, and the stronger the colour, the less of the room is left. Grey: these items cannot tell; again, darker means that less is "
     "left. ○: the model can read none of these questions, or has less than ten points of room. =: a reading that repeats another by construction. "
+    "An empty place: not measured. "
     f"Gaussian weights, {seeds} seeds, {n_items} questions a benchmark ({half} long answers).",
     "Four grids of coloured cells, readings against models.",
     data=gaussian.drop(columns="reason"),
@@ -96,6 +97,8 @@ report.say("readings_decoding_left", _long["left"].mean())
 report.say("readings_decoding_most", _long["left"].max())
 
 # %% [markdown]
+# In brackets: in how many of the cells with room C7 certainly holds (in the second sentence: certainly does not).
+#
 # In the picture are {num}`readings_models:d` models. Of {num}`readings_cells:d` cells with room to lose, C7 certainly holds in
 # {num}`readings_hold:d`, certainly does not in {num}`readings_lost:d`, and {num}`readings_undecided:d` are undecided. These are small
 # models, trained in this project; for real models the table is still to be measured ({ref}`real-models`).
@@ -199,7 +202,9 @@ report.table(
 #
 # - **The room.** Shares are of the accuracy above chance in the groups of questions that the untouched model can read. Ten points of
 #   room are little: there an interval is wide, and the cell is often undecided.
-# - **Few items.** A loss that is certainly below two points needs answers that hardly change. With these numbers of questions a true loss of one point stays undecided.
+# - **Few items.** A loss that is certainly below two points needs answers that hardly change; a true loss of one point stays undecided here.
+#   Where no answer changes at all, the interval has no width. By the rule of three a loss of three in so many questions is then still
+#   possible: one point of three hundred, two of one hundred and fifty.
 # - **One kind of noise.** The verdicts are of gaussian weights. Permuted weights, which keep each row's distribution, stand in {numref}`tab-readings`.
 # - **Not the whole product.** Choices are made differently one at a time, and in pairs of rows and layers. Other combinations were not measured.
 # - **Our models.** Small decoders that see one picture of sixty-four to eighty tokens. Where a real model reads its image, early or late, only measuring it can say.
