@@ -71,7 +71,7 @@ gaussian = cells[cells["weights"] == "gaussian"]
 report.figure(
     _picture(gaussian, columns),
     "readings",
-    "Noise on the image costs nothing in some readings and everything in others. A row is a reading, a column a model, a panel a benchmark. "
+    "Where noise on the image is free (green), and where it costs accuracy (pink, orange). A row is a reading, a column a model, a panel a benchmark. "
     "Green: C7 certainly holds, for the loss is below two points and below a tenth of the room above chance. Pink or orange: it certainly "
     "does not, and the stronger the colour, the less of the room is left. Grey: these items cannot tell; again, darker means that less is "
     "left. ○: the model can read none of these questions, or has less than ten points of room. =: a reading that repeats another by construction. "
