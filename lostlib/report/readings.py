@@ -18,6 +18,7 @@ ACROSS = 2  # benchmarks beside one another
 # status -> a colour of the style, and its strength where everything is left and where nothing is
 SHADES = {"holds": ("C2", 0.45, 0.45), "fails": ("C1", 0.3, 0.8), "opposite": ("C3", 0.35, 1.0),
           "undecided": ("black", 0.04, 0.5)}  # fmt: skip
+CELL = ("model", "reading", "same", "status", "left")
 SAME, UNMEASURABLE = "=", "○"
 
 
@@ -52,12 +53,13 @@ def _panel(ax: Axes, found: pd.DataFrame, rows: Sequence[str], models: Sequence[
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     ax.grid(visible=False)
-    for row in found[found["model"].isin(models)].itertuples():
-        x, y = models.index(row.model), rows.index(row.reading)
-        if row.same or row.status not in SHADES:
-            ax.text(x + 0.5, y + 0.5, SAME if row.same else UNMEASURABLE, ha="center", va="center", color="0.6")
+    held = found[found["model"].isin(models)]
+    for model, reading, same, status, left in zip(*(held[name] for name in CELL), strict=True):
+        x, y = models.index(model), rows.index(reading)
+        if same or status not in SHADES:
+            ax.text(x + 0.5, y + 0.5, SAME if same else UNMEASURABLE, ha="center", va="center", color="0.6")
         else:
-            ax.add_patch(Rectangle((x + 0.05, y + 0.06), 0.9, 0.88, facecolor=_colour(row.status, row.left), lw=0))
+            ax.add_patch(Rectangle((x + 0.05, y + 0.06), 0.9, 0.88, facecolor=_colour(status, left), lw=0))
 
 
 def _colour(status: str, left: float) -> tuple[float, float, float, float]:
