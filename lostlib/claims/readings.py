@@ -93,7 +93,7 @@ def answer(found: pd.DataFrame) -> list[str]:
 
     >>> about = {"model": "m", "benchmark": "b", "weights": "gaussian", "same": "", "left": 0.5}
     >>> found = [about | {"reading": r, "status": s} for r, s in [("image rows", "holds"), ("last row", "fails")]]
-    >>> print(*answer(pd.DataFrame(found)), sep="\n")
+    >>> for sentence in answer(pd.DataFrame(found)): print(sentence)
     C7 holds in every cell that can tell when noise comes in image rows (1 of 1).
     C7 holds in none when noise comes in the last row (1 of 1).
     """
