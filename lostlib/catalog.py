@@ -27,6 +27,8 @@ class Experiment:
     looks       does it look at attention weights, so that they must come from our own attention function
     shared      can several processes share one table
     pictures    does it tell nothing of a language model without pictures
+    asked       does it ask, so that its loop takes the benchmark, by which answers are marked, and not its items alone
+    pilot       by how many items of another seed it chooses something, so as not to choose by those it reports
     """
 
     asks: str
@@ -37,6 +39,8 @@ class Experiment:
     shared: bool = False
     pictures: bool = False
     large: Mapping[str, Any] = field(default_factory=dict)
+    asked: bool = False
+    pilot: int = 0
 
     def usual(self, model: str | None = None) -> dict[str, Any]:
         """The parameters' defaults for a model, by its name; those of a mini model without one."""
@@ -47,7 +51,7 @@ class Experiment:
         return self.seeded or (self.changed and bool(intervention.random))
 
 
-COUNTS = {"batch_size", "max_new_tokens", "scenes"}
+COUNTS = {"batch_size", "max_new_tokens", "scenes", "seeds"}
 HOW = ("batch_size",)  # changes no result, so it is no part of a key
 _MEASURES = {"rank": "numerical", "unit": "nats", "causal": False}
 _SINKS = {"tau": 20.0, "detector": "phi", "dims": None}
@@ -55,7 +59,11 @@ _SINKS = {"tau": 20.0, "detector": "phi", "dims": None}
 EXPERIMENTS: dict[str, Experiment] = {
     "answers": Experiment(
         "What the model answers to every item, and how probable the answer was.",
-        {"max_new_tokens": None}, changed=True, looks=False, shared=True,
+        {"max_new_tokens": None}, changed=True, looks=False, shared=True, asked=True,
+    ),
+    "readings": Experiment(
+        "What the model answers under every reading of SAP on visual keys.",
+        {"seeds": 5}, seeded=True, pictures=True, asked=True, pilot=200,
     ),
     "losses": Experiment(
         "How surprised the model is by each prompt, in nats per token.", {"layers": None}, changed=True, looks=False,

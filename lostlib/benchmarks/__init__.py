@@ -8,12 +8,13 @@ from lostlib.benchmarks.benchmark import Benchmark
 from lostlib.benchmarks.choice import Choice
 from lostlib.benchmarks.items import Item
 from lostlib.benchmarks.loading import SIZE, chance, chances, load_benchmark
-from lostlib.benchmarks.registry import HUB, NAMESAKES, RULES
+from lostlib.benchmarks.registry import HUB, NAMESAKES, OWN, RULES
 from lostlib.benchmarks.rules import Rules
 
 __all__ = [
     "HUB",
     "NAMESAKES",
+    "OWN",
     "RULES",
     "SIZE",
     "Benchmark",

@@ -43,6 +43,7 @@ class Item:
     fault: str | None = None
     #: what the prompt calls the images, 1 for "image 1"; None where it has no names for them
     numbers: tuple[int, ...] | None = None
+    begun: str = ""  #: the words with which the answer begins, given to the model; it goes on from there
 
     def __post_init__(self) -> None:
         images = Pictures(self.images)

@@ -73,8 +73,11 @@ class Shelf:
     @property
     def models(self) -> list[str]:
         """Models with tables of answers, residual metrics or sinks, in the order of `checkpoints`; see `_plain`."""
-        kinds = ("answers", "residual", "sinks")
-        found = _plain({key.model for _, key in self.held.values() if key.experiment in kinds})
+        return self.every("answers", "residual", "sinks")
+
+    def every(self, *experiments: str) -> list[str]:
+        """Models with tables of one of these experiments, in the order of `checkpoints`; see `_plain`."""
+        found = _plain({key.model for _, key in self.held.values() if key.experiment in experiments})
         return [name for name in CARDS if name in found] + sorted(found - set(CARDS))
 
     def benchmarks(self, experiment: str, model: str) -> list[str]:

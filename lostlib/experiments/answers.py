@@ -133,7 +133,7 @@ def _content(item: Item) -> str:
         pictures = [(one.mode, one.size, hashlib.sha256(one.tobytes()).hexdigest()) for one in item.images]
     except Exception:  # whatever Pillow makes of it: the loop will tell
         return item.uid
-    return item.uid if item.fault else repr((item.prompt, pictures))
+    return item.uid if item.fault else repr((item.prompt, pictures, item.begun))
 
 
 def _table(benchmark: Benchmark, said: pd.DataFrame) -> pd.DataFrame:

@@ -21,7 +21,7 @@ import lostlib
 from lostlib import catalog, paths
 from lostlib.benchmarks import Benchmark, Choice, load_benchmark
 from lostlib.checkpoints import ModelChoice
-from lostlib.experiments import answers, attention, losses, nulls, probes, residual, sinks, spans, writing
+from lostlib.experiments import answers, attention, losses, nulls, probes, readings, residual, sinks, spans, writing
 from lostlib.experiments.answers import ask_share, check_share
 from lostlib.experiments.measures import check_measures
 from lostlib.experiments.rows import LEFT_OUT
@@ -34,6 +34,7 @@ from lostlib.text import check_count
 
 LOOPS: dict[str, Callable[..., pd.DataFrame]] = {  # (model, items, ...) -> rows; answers take a benchmark
     "answers": answers.answers,
+    "readings": readings.reading_rows,
     "losses": losses.loss_rows,
     "residual": residual.residual_metrics,
     "attention": attention.attention_mass,
@@ -84,7 +85,9 @@ def frame(key: Key, benchmark: Benchmark, device: str = "cpu", work: Path | None
     given |= {"intervention": key.intervention} if asked.changed else {}
     model = load_once(key.model, device)
     seed = {"seed": key.seed} if asked.seeded or asked.changed else {}
-    items = benchmark if key.experiment == "answers" else benchmark.items
+    items = benchmark if asked.asked else benchmark.items
+    if asked.pilot:
+        given["pilot"] = load_items(key.model, Choice.parse(key.benchmark), asked.pilot, seed=1)
     return LOOPS[key.experiment](model, items, work=work, **seed, **given)
 
 
@@ -149,7 +152,7 @@ def checked(
         if isinstance(changes, Intervention):
             changes.check(shape)
     items = load_items(str(loaded), asked, n)
-    if experiment == "answers" and not all(item.chat for item in items.items):
+    if about.asked and not all(item.chat for item in items.items):
         raise ValueError(f"{items.name} holds texts and asks nothing, so there are no answers; measure losses")
     if not shape.sees and any(len(item.images) for item in items.items):
         raise ValueError(f"{items.name} shows pictures, and {shape.name} is a language model that sees none")
@@ -157,19 +160,19 @@ def checked(
     return Key.of(experiment, model, benchmark, n, text, seed, parameters), items, how
 
 
-def load_items(model: str, choice: Choice, n: int) -> Benchmark:
+def load_items(model: str, choice: Choice, n: int, seed: int = 0) -> Benchmark:
     """The items as this model is asked them: VLMEvalKit's prompts depend on the family."""
     family = sizes(model).family if choice.prompt == "vlmevalkit" else None
-    return _items(choice, n, family, os.environ.get("LOST_DATA"))
+    return _items(choice, n, family, os.environ.get("LOST_DATA"), seed)
 
 
 @lru_cache(maxsize=2)
-def _items(choice: Choice, n: int, family: str | None, copies: str | None) -> Benchmark:
+def _items(choice: Choice, n: int, family: str | None, copies: str | None, seed: int) -> Benchmark:
     """The last two are kept: making a thousand pictures takes seconds, and tables are often measured in a row.
 
     `copies`, where benchmarks of the hub lie, is here so that another folder is another entry.
     """
-    return load_benchmark(str(choice), n=n, family=family)
+    return load_benchmark(str(choice), n=n, family=family, seed=seed)
 
 
 def some(benchmark: Benchmark, places: Iterable[int]) -> Benchmark:

@@ -38,8 +38,9 @@ def trial(experiment: str, **asked: Any) -> Cost:
     The longest item tells the memory, the one in the middle, once all is warm, the time. On a GPU a batch takes less
     time than its items one by one, and the cores of a large CPU may make more of one too.
     """
-    if "scenes" in catalog.experiment(experiment).parameters:
-        raise ValueError(f"{experiment} spends its time on scenes of its own, whatever the items are: there is no plan")
+    about = catalog.experiment(experiment)
+    if about.pilot or "scenes" in about.parameters:
+        raise ValueError(f"{experiment} spends its time on items of its own, whatever the items are: there is no plan")
     key, benchmark, how = measure.checked(experiment, **asked)
     order = [i for batch in rows.plan(benchmark.items, 1).batches for i in batch]  # longest first
     if not order:

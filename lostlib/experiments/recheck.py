@@ -25,7 +25,7 @@ from lostlib.models import keyed_random
 TOLERANCE = 1e-3  # of a metric, absolute or relative, whichever is larger
 FLIPS = 0.02  # share of answers, or of rows of a yes-or-no column, that may differ
 TIE = math.log(0.5) + 0.05  # an answer that is more probable than this won by more than a hair
-OF_THE_ANSWER = ("raw", "parsed", "correct", "logprob", "answer_tokens")  # may differ where the answer does
+OF_THE_ANSWER = ("raw", "answer", "parsed", "correct", "logprob", "answer_tokens")  # may differ where the answer does
 
 
 class Verdict(NamedTuple):
@@ -59,9 +59,10 @@ def check_table(path: Path, sample: int | None) -> Verdict:
         uid, why = next(iter(left_out.items()))
         return Verdict(False, f"{len(left_out)} items cannot be measured now, for example {uid}: {why}")
     held = shipped.frame
-    if sample is not None:
-        held = held[held["item"].isin([item.uid for item in items.items])].reset_index(drop=True)
-    elif unknown := set(held["item"]) - {item.uid for item in items.items}:
+    if sample is not None:  # those of a pilot are of other items
+        asked = [item.uid for item in items.items]
+        held, again = (frame[frame["item"].isin(asked)].reset_index(drop=True) for frame in (held, again))
+    elif unknown := set(held["item"]) - set(again["item"]):
         return Verdict(False, f"holds {len(unknown)} items beyond the first {key.n} of {key.benchmark}")
     return compare(held, again)
 
@@ -77,18 +78,27 @@ def compare(held: pd.DataFrame, again: pd.DataFrame) -> Verdict:
         kept = ~flipped if name in OF_THE_ANSWER else np.full(len(held), True)
         if problem := _differ(name, held[name][kept], again[name][kept]):
             return Verdict(False, problem)
-    if "raw" not in held:
+    if _said_in(held) is None:
         return Verdict(True, f"{len(held)} rows, largest deviation {_apart(held, again):.1e}")
-    certain = flipped & (np.maximum(held["logprob"].to_numpy(), again["logprob"].to_numpy()) > TIE)
-    if certain.any():
-        at = held.index[certain][0]
-        return Verdict(False, f"{held['item'][at]} is answered {again['raw'][at]!r} now and not {held['raw'][at]!r}")
+    if "logprob" in held:
+        certain = flipped & (np.maximum(held["logprob"].to_numpy(), again["logprob"].to_numpy()) > TIE)
+        if certain.any():
+            at = held.index[certain][0]
+            return Verdict(
+                False, f"{held['item'][at]} is answered {again['raw'][at]!r} now and not {held['raw'][at]!r}"
+            )
     return Verdict(bool(flipped.mean() <= FLIPS), f"{flipped.mean():.1%} of {len(held)} answers differ")
+
+
+def _said_in(rows: pd.DataFrame) -> str | None:
+    """The column of what the model said; None where it was not asked."""
+    return next((name for name in ("raw", "answer") if name in rows), None)
 
 
 def _flipped(held: pd.DataFrame, again: pd.DataFrame) -> np.ndarray:
     """Which answers are others."""
-    return (held["raw"] != again["raw"]).to_numpy() if "raw" in held else np.full(len(held), False)
+    said = _said_in(held)
+    return np.full(len(held), False) if said is None else (held[said] != again[said]).to_numpy()
 
 
 def _differ(name: str, held: pd.Series, again: pd.Series) -> str:

@@ -226,7 +226,7 @@ def _finish(file: Path, rows: pd.DataFrame) -> None:
 
 def _digest(items: Sequence[Item], planned: Plan, about: str) -> str:
     """A name for the plan: shards of another one are not taken for its own."""
-    asked = [[(items[i].uid, items[i].prompt) for i in batch] for batch in planned.batches]
+    asked = [[(items[i].uid, items[i].prompt + items[i].begun) for i in batch] for batch in planned.batches]
     return hashlib.sha256(json.dumps([asked, SHARD, about]).encode()).hexdigest()[:12]
 
 

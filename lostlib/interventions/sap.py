@@ -33,6 +33,22 @@ class Sap(Intervention, forms.Sap):
         """Changes of attention weights, in order."""
         return [self.edit]
 
+    def begins(self, visual: Tensor) -> tuple[int, int]:
+        """The first layer and the first column of a prompt that may change; `visual` (B, S) tells image tokens.
+
+        No token before the image sees visual keys. Padding is on the left, so the last token is in the last column.
+        """
+        length = visual.shape[1]
+        if self.phase == "decode":
+            return 0, length
+        if self.keys != "visual":
+            return min(self.layers or (0,)), 0
+        seen = visual.cumsum(1) > 0
+        changed = {"all": seen, "visual": visual, "text": seen & ~visual}.get(self.queries)
+        columns = None if changed is None else changed.any(0).nonzero()
+        first = length - 1 if columns is None or not len(columns) else int(columns[0])
+        return min(self.layers or (0,)), first
+
     def edit(self, probs: Tensor, scores: Tensor, rows: Rows) -> Tensor:
         """(B, heads, Q, K) weights -> weights, float32."""
         if (self.layers is not None and rows.layer not in self.layers) or self.phase == (
@@ -103,7 +119,7 @@ class Sap(Intervention, forms.Sap):
             return shuffled.div_(shuffled.sum(-1, keepdim=True).clamp_min_(1e-30))
         noise = self._noise(rows, block, heads)
         if self.weights == "gaussian_abs":
-            absolute = noise.abs_() * block
+            absolute = noise.abs() * block
             return absolute.div_(absolute.sum(-1, keepdim=True).clamp_min_(1e-30))
         return within(noise, block)
 
@@ -128,7 +144,7 @@ class Sap(Intervention, forms.Sap):
         source: tuple[int | Tensor, ...] = (rows.seed,)
         if self.weights != "static":
             source = (*source, rows.items[:, None, None, None], rows.layer, heads[None, :, None, None])
-        return keyed_random.normal(keyed_random.chain(*source, queries, keys, device=keys.device))
+        return keyed_random.normals(*source, queries, keys, device=keys.device)
 
 
 def _reach(block: Tensor) -> slice:

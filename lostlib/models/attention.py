@@ -146,7 +146,8 @@ class Run:
     def rows(self, layer: int, visible: Tensor) -> Rows:
         """The description of one layer's attention rows."""
         positions = self._key_positions()
-        if visible.shape[-1] != positions.shape[1] or visible.shape[-2] != self.length:
+        queries = visible.shape[-2]  # the last ones of the call, where a run goes on from a kept prompt
+        if visible.shape[-1] != positions.shape[1] or queries > self.length:
             raise RuntimeError(
                 f"attention of shape (queries, keys) {tuple(visible.shape[-2:])} does not fit {self.length} queries "
                 f"and {positions.shape[1]} keys of this call; call the whole model, not a part of it"
@@ -159,9 +160,9 @@ class Run:
             items=self.items,
             visual=self.visual,
             visible=visible,
-            query_positions=positions[:, -self.length :],
+            query_positions=positions[:, -queries:],
             key_positions=positions,
-            query_visual=self.visual[:, -self.length :],
+            query_visual=self.visual[:, -queries:],
             first_visual=torch.where(found, first, -1),
             prompt=self.prompt,
             decoding=self.length == 1 and positions.shape[1] > 1,

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -16,6 +18,10 @@ from torch import Tensor
 GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)  # as signed 64-bit numbers, which is what torch has
 FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
 SECOND = 0x94D049BB133111EB - (1 << 64)
+
+
+REMEMBERED = 1 << 28  # numbers, a gigabyte of them
+_drawn: dict[tuple, Tensor] | None = None  # what was drawn for what, inside `remembering`
 
 
 def text_key(text: str) -> int:
@@ -53,3 +59,27 @@ def normal(state: Tensor) -> Tensor:
     halves = state.contiguous()[..., None].view(torch.uint32).to(torch.float32).add_(0.5)  # (..., 2): low, high
     radius = (halves[..., 1] * 2.0**-32).log_().mul_(-2).sqrt_()
     return (halves[..., 0] * (2 * math.pi * 2.0**-32)).cos_().mul_(radius)
+
+
+def normals(*values: int | Tensor, device: torch.device | str = "cpu") -> Tensor:
+    """`normal` of a `chain`; inside `remembering` what was drawn for the same values before, not to be overwritten."""
+    if _drawn is None:
+        return normal(chain(*values, device=device))
+    key = tuple(v if isinstance(v, int) else (*v.shape, v.cpu().numpy().tobytes()) for v in values)
+    if key in _drawn:
+        return _drawn[key]
+    made = normal(chain(*values, device=device))
+    if made.numel() + sum(tensor.numel() for tensor in _drawn.values()) <= REMEMBERED:
+        _drawn[key] = made
+    return made
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Inside the block, numbers that are drawn again for the same values are not computed again, as far as they fit."""
+    global _drawn
+    former, _drawn = _drawn, {}
+    try:
+        yield
+    finally:
+        _drawn = former

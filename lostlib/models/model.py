@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -201,9 +202,9 @@ class LostModel:
         return [reply.raw for part in parts for reply in self.reply(part, max_new_tokens)]
 
     @torch.inference_mode()
-    def reply(self, items: Sequence[Item] | Item, max_new_tokens: int = 8) -> list[Reply]:
-        """Greedy answers of one batch with their probabilities."""
-        batch = self.encode(items)
+    def reply(self, items: Sequence[Item] | Item | Batch, max_new_tokens: int = 8) -> list[Reply]:
+        """Greedy answers of one batch, encoded already or not, with their probabilities."""
+        batch = items if isinstance(items, Batch) else self.encode(items)
         self._check_length(batch, max_new_tokens)
         with self.serving(batch.item_ids), self._decoding():
             out = self.hf.generate(
@@ -218,6 +219,27 @@ class LostModel:
         texts = self.processor.batch_decode(new, skip_special_tokens=True)
         sums = (chosen.where(said, 0).sum(1), batch.real.sum(1), said.sum(1))
         return [Reply(text.strip(), *row) for text, *row in zip(texts, *(v.tolist() for v in sums), strict=True)]
+
+    @contextmanager
+    def seeing_once(self) -> Iterator[None]:
+        """A batch that is served several times inside the block passes the vision tower once."""
+        if not self.sees:
+            yield
+            return
+        body, look = self.hf.model, self.hf.model.get_image_features
+        seen: list[Any] = [None, None]  # the pixels, as the very tensor, and what was seen in them
+
+        @wraps(look)  # transformers asks for its signature
+        def remembered(pixel_values: Tensor, *args: Any, **kwargs: Any) -> Any:
+            if seen[0] is not pixel_values:
+                seen[:] = pixel_values, look(pixel_values, *args, **kwargs)
+            return seen[1]
+
+        body.get_image_features = remembered
+        try:
+            yield
+        finally:
+            del body.get_image_features
 
     @property
     def pixels(self) -> tuple[int, int] | None:

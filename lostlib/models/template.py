@@ -38,7 +38,12 @@ class Template:
         self.form = self._turn(IMAGE, _text("…"))
 
     def __call__(self, item: Item) -> tuple[str, list[Any]]:
-        """The prompt up to where the answer begins, and the item's images in the order in which it shows them."""
+        """The prompt up to where the model goes on, and the item's images in the order in which it shows them."""
+        text, images = self._asked(item)
+        return f"{text} {item.begun}" if item.begun else text, images
+
+    def _asked(self, item: Item) -> tuple[str, list[Any]]:
+        """The same up to where the answer begins."""
         if not item.chat:
             return item.prompt, []
         texts, numbers = item.prompt.split(PLACE), item.numbers or range(1, len(item.images) + 1)

@@ -70,4 +70,4 @@ def test_mistakes_are_found_alike(given, message) -> None:
 def test_no_plan_where_items_are_not_what_takes_time() -> None:
     found = asked(experiment="probes")
     assert found.exit_code == 2
-    assert "scenes of its own" in found.output
+    assert "items of its own" in found.output

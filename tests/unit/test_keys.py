@@ -15,7 +15,8 @@ from lostlib.tables import Key
 OTHER = {  # a value that is not the usual one, for each parameter
     "max_new_tokens": 3, "controls": ["no_rope"], "rank": "erank", "unit": "bits", "causal": True, "scope": "model",
     "without": "tokens", "tau": "10%", "detector": "massive", "dims": "1+4", "min_mass": 0.1, "p": 0.5, "rho": 0.9,
-    "preset": "official_code", "blocks": 4, "scenes": 50, "draws": 3, "layers": ["0", "1-4"], "rows": "heads",
+    "preset": "official_code", "blocks": 4, "scenes": 50, "draws": 3, "seeds": 3, "layers": ["0", "1-4"],
+    "rows": "heads",
 }  # fmt: skip
 SHORT = [
     ("sap", "sap:keys=visual,weights=gaussian"),
@@ -91,10 +92,12 @@ def test_what_does_not_exist_is_refused():
 def test_the_catalog_says_what_the_loop_takes(name):
     about = catalog.experiment(name)
     taken = inspect.signature(measure.LOOPS[name]).parameters
-    plain = ("model", "benchmark", "items", "work", "intervention", "seed", *catalog.HOW)
+    plain = ("model", "benchmark", "items", "pilot", "work", "intervention", "seed", *catalog.HOW)
     own = {one: about.default for one, about in taken.items() if one not in plain}
     assert json.loads(json.dumps(own)) == dict(about.parameters)
     assert ("intervention" in taken) == about.changed
+    assert ("benchmark" in taken) == about.asked
+    assert ("pilot" in taken) == bool(about.pilot)
     assert ("seed" in taken) == (about.changed or about.seeded)
     assert {"batch_size"} <= set(taken)
 

@@ -11,7 +11,7 @@ import pytest
 
 import lostlib
 from lostlib import benchmarks, claims
-from lostlib.benchmarks import HUB, NAMESAKES, RULES, Choice, Rules
+from lostlib.benchmarks import HUB, NAMESAKES, OWN, RULES, Choice, Rules
 from lostlib.benchmarks.extractors import KINDS
 from lostlib.benchmarks.prompts import PROFILES
 
@@ -37,7 +37,7 @@ def test_the_rules_are_whole(name: str) -> None:
 def test_every_file_that_declares_a_benchmark_is_entered() -> None:
     files = [import_module(f"lostlib.benchmarks.{file.name}") for file in pkgutil.iter_modules(benchmarks.__path__)]
     declared = [rules for file in files if isinstance(rules := vars(file).get("RULES"), Rules)]
-    assert {rules.name for rules in declared} == {*HUB, "texts"}
+    assert {rules.name for rules in declared} == {*HUB, *OWN}
     assert [rules.label for rules in NAMESAKES.values()] == [rules.label for rules in HUB.values()]
 
 
