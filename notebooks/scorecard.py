@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
-#   lost: {data: [data/results/answers, data/results/residual, data/results/sinks, data/chance.json, data/former-verdicts.csv, data/models/*/model.safetensors]}
+#   lost: {data: [data/results/answers, data/results/residual, data/results/sinks, data/results/readings, data/chance.json, data/former-verdicts.csv, data/models/*/model.safetensors]}
 # ---
 
 # %% [markdown]

@@ -166,8 +166,7 @@ class Glance(SphinxDirective):
             words, _ = self.state.inline_text(" ".join(self.content), self.lineno)
             table += nodes.title("", "", *words)
         table += group
-        group += [nodes.colspec(colwidth=1) for _ in range(width)]
-        group += nodes.colspec(colwidth=max(3, round(0.65 * width)))
+        group += [nodes.colspec(colwidth=1) for _ in range(width + 1)]
         head = nodes.row("", *(nodes.entry("", nodes.paragraph(text=model)) for model in [*grid["models"], ""]))
         group += nodes.thead("", head)
         rows = [row for line in grid["lines"] for row in self.rows(line, grid["models"], page)]

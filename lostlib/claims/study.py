@@ -82,7 +82,9 @@ class Study:
         return self._get(self.held, "residual", model=of or self.model, benchmark=on or self.benchmark,
                          n=n or self.half, seed=self.seed, **scorecard.DRAWN | own)  # fmt: skip
 
-    def answers(self, name: str, text: str = "none", of: str = "", n: int = 0, run: int = 0, long: bool = False):
+    def answers(
+        self, name: str, text: str = "none", of: str = "", n: int = 0, run: int = 0, long: bool = False
+    ) -> pd.DataFrame:
         """Answers of the untouched model or under an intervention; seeds after the first if shipped, or if `long`."""
         drawn = {"seed": self.seed + run} if text != "none" else {}
         return self._get(self.ask if long or not run else self.held, "answers", model=of or self.model, benchmark=name,
