@@ -17,30 +17,21 @@ from lostlib.text import among, check, check_seed
 
 @dataclass(frozen=True)
 class Experiment:
-    """One kind of measurement.
+    """One kind of measurement."""
 
-    asks        what its table tells
-    parameters  its own, which are part of a table's key, with their defaults
-    large       defaults of models that are no mini models, where they differ
-    changed     can it be measured under an intervention
-    seeded      does it draw something itself, for its controls
-    looks       does it look at attention weights, so that they must come from our own attention function
-    shared      can several processes share one table
-    pictures    does it tell nothing of a language model without pictures
-    asked       does it ask, so that its loop takes the benchmark, by which answers are marked, and not its items alone
-    pilot       by how many items of another seed it chooses something, so as not to choose by those it reports
-    """
-
-    asks: str
+    asks: str  #: what its table tells
+    #: its own, which are part of a table's key, with their defaults
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    changed: bool = False
-    seeded: bool = False
-    looks: bool = True
-    shared: bool = False
-    pictures: bool = False
+    changed: bool = False  #: can it be measured under an intervention
+    seeded: bool = False  #: does it draw something itself, for its controls
+    looks: bool = True  #: does it look at attention weights, so that they must come from our own attention function
+    shared: bool = False  #: can several processes share one table
+    pictures: bool = False  #: does it tell nothing of a language model without pictures
+    #: defaults of models that are no mini models, where they differ
     large: Mapping[str, Any] = field(default_factory=dict)
+    #: does it ask, so that its loop takes the benchmark, by which answers are marked, and not its items alone
     asked: bool = False
-    pilot: int = 0
+    pilot: int = 0  #: by how many items of another seed it chooses something, so as not to choose by those it reports
 
     def usual(self, model: str | None = None) -> dict[str, Any]:
         """The parameters' defaults for a model, by its name; those of a mini model without one."""

@@ -30,6 +30,8 @@ def by_layer(tokens: pd.DataFrame) -> pd.DataFrame:
         attention_others (mean weight on one; times their number it is what all of them get), contribution_sinks and
         contribution_others. A mean over none is null.
 
+    Examples
+    --------
     >>> rows = [("a", "a", 0, "visual", i < 2, 0.1 * i) for i in (1, 2, 3)]
     >>> found = by_layer(pd.DataFrame(rows, columns=["item", "cluster", "layer", "kind", "sink", "attention"]))
     >>> found.drop(columns=["item", "cluster"]).to_dict("records")

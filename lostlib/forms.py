@@ -157,25 +157,19 @@ def energy_share(tau: float | str) -> float | None:
 
 @dataclass(frozen=True)
 class Preset:
-    """Settings of VAR, by the paper's meaning of each.
+    """Settings of VAR, by the paper's meaning of each."""
 
-    tau       phi of a sink; strict: it must exceed tau
-    min_mass  visual mass below which a row is left alone
-    p         fraction of the sinks' mass that is **moved**, in [0, 1]
-    rho       visual non-sink share from which on a row is image-centric. The paper tunes it: 0.8 for general tasks, 0.5
-              against hallucination, 0.9 for vision-centric tasks
-    eps       added to each visual weight in the share's denominator
-    """
-
-    tau: float | str = 20.0
-    strict: bool = False
-    min_mass: float = 0.2
-    p: float = 0.6
+    tau: float | str = 20.0  #: phi of a sink
+    strict: bool = False  #: must phi exceed tau
+    min_mass: float = 0.2  #: visual mass below which a row is left alone
+    p: float = 0.6  #: fraction of the sinks' mass that is *moved*, in [0, 1]
+    #: visual non-sink share from which on a row is image-centric; the paper tunes it to 0.8 for general tasks, 0.5
+    #: against hallucination and 0.9 for vision-centric tasks
     rho: float = 0.5
-    eps: float = 0.0
-    first_layer: int = 0
-    last_layer: bool = False  # is the last layer changed too
-    generated: bool = True  # can generated tokens be sinks
+    eps: float = 0.0  #: added to each visual weight in the share's denominator
+    first_layer: int = 0  #: the first layer that is changed
+    last_layer: bool = False  #: is the last layer changed too
+    generated: bool = True  #: can generated tokens be sinks
 
     def __post_init__(self) -> None:
         energy_share(self.tau)
@@ -209,17 +203,16 @@ def settings(preset: str | None = None, **explicit: float | str | None) -> Prese
 class NoiseDelta(Form):
     """Gaussian noise in place of attn_out, the attention module's update.
 
-    scale  `frobenius`: the Frobenius norm of the true update; `token`: each token's own norm; `unit`: N(0, 1).
-
     A decoder must not know the future, and the norm of a whole sequence's update contains it. So inside a running model
     `frobenius` matches the norms of the tokens so far: token t is scaled by the square root of
-    sum_{j<=t} |u_j|^2 / sum_{j<=t} |n_j|^2 for updates u and noise n. Residual metrics, which look at one finished
+    ``sum_{j<=t} |u_j|^2 / sum_{j<=t} |n_j|^2`` for updates u and noise n. Residual metrics, which look at one finished
     layer, match the whole norm exactly.
     """
 
     name: ClassVar[str] = "noise_delta"
     choices: ClassVar[dict[str, tuple[str, ...]]] = {"scale": ("frobenius", "token", "unit")}
     random: ClassVar[bool] = True
+    #: `frobenius` (the Frobenius norm of the true update), `token` (each token's own norm) or `unit` (N(0, 1))
     scale: str = "frobenius"
     layers: Numbers = None
 
@@ -249,20 +242,6 @@ class NoRope(Form):
 class Sap(Form):
     """Stochastic attention probing: learned attention weights on a block of keys give way to predefined ones.
 
-    keys     the block: `visual`, `text`, `all` keys
-    queries  the rows: `all`; `text` tokens after the (first) image; `visual`; `last`: the prompt's last token and
-             every generated one
-    weights  how mass is spread in the block: `gaussian` softmax of N(0, 1) scores; `gaussian_abs` |N(0, 1)|,
-             normalised; `uniform`; `permuted` the row's learned weights, shuffled among the block's keys; `static`
-             softmax of one table of N(0, 1) scores by query and key position, the same for all samples, layers and
-             heads; `gaussian_logits` block scores from N(mean, std) of its learned scores, softmax over the row;
-             `zero` nothing
-    mass     of the block: `keep` the row's learned total; `share` its share of the visible keys; or a number in
-             [0, 1]. `gaussian_logits` and `zero` fix the mass themselves
-    phase    `both`, `prefill`, `decode`
-    spare    keys that are taken out of the block: `none`, or the `first` token, which in many models is an attention
-             sink and so keeps what it drew
-
     Causal and padding zeros stay zero and rows sum to 1. A row without a visible key in the block stays as it was; with
     `zero`, so does a row whose visible keys all lie in the block. Where a block holds every visible key its mass is 1.
     """
@@ -276,13 +255,24 @@ class Sap(Form):
         "spare": ("none", "first"),
     }
     printed: ClassVar[tuple[str, ...]] = ("keys", "weights")
-    keys: str = "visual"
+    keys: str = "visual"  #: the block, `visual`, `text` or `all` keys
+    #: the rows, `all`; `text`, tokens after the (first) image; `visual`; or `last`, the prompt's last token and every
+    #: generated one
     queries: str = "all"
+    #: how mass is spread in the block, by `gaussian`, a softmax of N(0, 1) scores; `gaussian_abs`, normalised ``|N(0,
+    #: 1)|``; `uniform`; `permuted`, the row's learned weights shuffled among the block's keys; `static`, a softmax of
+    #: one table of N(0, 1) scores by query and key position, the same for all samples, layers and heads;
+    #: `gaussian_logits`, a softmax over the row with block scores from N(mean, std) of its learned scores; or `zero`,
+    #: nothing
     weights: str = "gaussian"
+    #: of the block, `keep` for the row's learned total, `share` for its share of the visible keys, or a number in [0,
+    #: 1]; `gaussian_logits` and `zero` fix the mass themselves
     mass: str | float = "keep"
     layers: Numbers = None
     heads: Numbers = None
-    phase: str = "both"
+    phase: str = "both"  #: `both`, `prefill` or `decode`
+    #: keys that are taken out of the block, `none` or the `first` token, which in many models is an attention sink and
+    #: so keeps what it drew
     spare: str = "none"
 
     def __post_init__(self) -> None:
@@ -332,18 +322,6 @@ class OnSinks(Form):
 class Knockout(OnSinks):
     """Attention from text tokens to some keys is cut.
 
-    keys      `sinks`: the sinks of the layer; `random`: as many tokens of the sample, drawn once per item;
-              `all_visual`
-    among     of which tokens: `visual`, `text` or `all`
-    flavour   `renormalise`: the cut keys' scores are -inf, so that the other weights grow; `zero`: the weights become 0
-              and nothing grows, rows then sum to 1 - what was cut
-    per       what `random` draws once for: `item`, so that all layers cut the same tokens (as far as they cut as many),
-              or `layer`
-    tau       sinks have phi >= tau; a share of the token's energy as `10%`
-    detector  `phi` or `massive`, see `lostlib.sinks.Detector`
-    dims      sink dimensions; the model's own where none are given
-    layers    all by default
-
     With `renormalise`, a token that sees nothing but what is cut, as the first one does, stays as it was.
     """
 
@@ -356,14 +334,19 @@ class Knockout(OnSinks):
         "detector": DETECTORS,
     }
     printed: ClassVar[tuple[str, ...]] = ("keys",)
+    #: the `sinks` of the layer; `random`, as many tokens of the sample, drawn once per item; or `all_visual`
     keys: str = "sinks"
+    #: `renormalise` sets the cut keys' scores to -inf, so that the other weights grow; with `zero` the weights become 0
+    #: and nothing grows, rows then sum to 1 - what was cut
     flavour: str = "renormalise"
+    #: what `random` draws once for, the `item`, so that all layers cut the same tokens (as far as they cut as many), or
+    #: the `layer`
     per: str = "item"
-    tau: float | str | None = 20.0
-    detector: str = "phi"
-    dims: Numbers = None
-    layers: Numbers = None
-    among: str = "visual"
+    tau: float | str | None = 20.0  #: sinks have phi >= tau; a share of the token's energy as `10%`
+    detector: str = "phi"  #: `phi` or `massive`, see `lostlib.sinks.Detector`
+    dims: Numbers = None  #: sink dimensions; the model's own if None
+    layers: Numbers = None  #: all if None
+    among: str = "visual"  #: of which tokens, `visual`, `text` or `all`
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -378,20 +361,7 @@ class Knockout(OnSinks):
 
 @dataclass(frozen=True)
 class Var(OnSinks):
-    """VAR: in image-centric heads, text tokens' attention on sinks goes to the other visual tokens.
-
-    tau, min_mass, p, rho  see `Preset`; the preset's where not given. tau may be a share of the token's
-                           energy, as `10%`
-    target    who receives: `visual`, `text` or `both`
-    detector  `phi` or `massive`, see `lostlib.sinks.Detector`
-    dims      sink dimensions; the model's own where none are given
-    require   `visual`: samples without a visual sink stay as they are; `any`: a text sink is enough
-    layers    all but the last by default (preset `official_code`: all but the first two)
-    preset    `paper` or `official_code`
-    among     the tokens that VAR is about: `visual` ones, or all `text`, for models without pictures: rows whose share
-              on non-sinks reaches rho give a part of what sinks draw to the other tokens. Target and require say
-              nothing then
-    """
+    """VAR: in image-centric heads, text tokens' attention on sinks goes to the other visual tokens."""
 
     name: ClassVar[str] = "var"
     choices: ClassVar[dict[str, tuple[str, ...]]] = {
@@ -401,16 +371,20 @@ class Var(OnSinks):
         "preset": tuple(PRESETS),
         "among": ("visual", "text"),
     }
+    #: see `Preset`, whose value holds if None; also a share of the token's energy as `10%`
     tau: float | str | None = None
-    min_mass: float | None = None
-    p: float | None = None
-    rho: float | None = None
-    target: str = "visual"
-    detector: str = "phi"
-    dims: Numbers = None
+    min_mass: float | None = None  #: see `Preset`, whose value holds if None
+    p: float | None = None  #: see `Preset`, whose value holds if None
+    rho: float | None = None  #: see `Preset`, whose value holds if None
+    target: str = "visual"  #: who receives, `visual`, `text` or `both`
+    detector: str = "phi"  #: `phi` or `massive`, see `lostlib.sinks.Detector`
+    dims: Numbers = None  #: sink dimensions; the model's own if None
+    #: `visual` leaves samples without a visual sink as they are; for `any` a text sink is enough
     require: str = "visual"
-    layers: Numbers = None
-    preset: str = "paper"
+    layers: Numbers = None  #: if None all but the last, or all but the first two with the preset `official_code`
+    preset: str = "paper"  #: `paper` or `official_code`
+    #: the tokens that VAR is about, `visual` ones or, for models without pictures, all `text`, where rows whose share
+    #: on non-sinks reaches rho give a part of what sinks draw to the other tokens, and target and require say nothing
     among: str = "visual"
 
     def __post_init__(self) -> None:

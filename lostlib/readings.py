@@ -65,6 +65,8 @@ def family(layers: int, free: int | None = None, short: bool = False) -> dict[st
         Are all answers of one token? Replacement while decoding then comes too late to change any: it is the untouched
         run, and replacement in the prompt alone is the usual one. Neither is a run of its own.
 
+    Examples
+    --------
     >>> family(6, free=3)["sap:keys=visual,weights=gaussian,layers=3-5"]
     'second half = free layers'
     """

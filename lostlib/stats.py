@@ -192,6 +192,8 @@ def crossed(values: ArrayLike, clusters: ArrayLike | None = None) -> Crossed:
     clusters : (items,), optional
         Items of one cluster share a picture; each is its own by default.
 
+    Examples
+    --------
     >>> print(crossed([[1.0, 3.0], [2.0, 4.0], [0.0, 2.0], [1.0, 3.0]]).estimate)
     2.000 [-5.625, 9.625]
     """
@@ -240,6 +242,8 @@ def crossed_ratio(
     weights : sequence of float
         One alone is a ratio, 1 and -1 the difference of two.
 
+    Examples
+    --------
     >>> top, bottom = [[1.0, 3.0], [2.0, 4.0], [0.0, 2.0], [1.0, 3.0]], [4, 4, 4, 4]
     >>> print(crossed_ratio([(top, bottom, range(4))]).estimate)
     0.500 [-1.406, 2.406]

@@ -9,18 +9,12 @@ from lostlib.report import published
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of one of the papers.
+    """One claim of one of the papers."""
 
-    text     what it says
-    printed  its figures: a text with keys of `data/paper/*.csv` in braces
-    rule     when it holds, and when the opposite does
-    chapter  label of the chapter that explains it
-    """
-
-    text: str
-    printed: str
-    rule: str
-    chapter: str
+    text: str  #: what it says
+    printed: str  #: its figures, a text with keys of `data/paper/*.csv` in braces
+    rule: str  #: when it holds, and when the opposite does
+    chapter: str  #: label of the chapter that explains it
 
     @property
     def published(self) -> str:

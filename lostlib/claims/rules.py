@@ -170,18 +170,12 @@ def same_in_all_models(cells: Sequence[Verdict]) -> Verdict:
 
 
 class Readable(NamedTuple):
-    """The questions that an untouched model can read.
+    """The questions that an untouched model can read."""
 
-    rows    their rows
-    guess   for each, what guessing earns in its group
-    groups  the groups that are readable
-    why     why there is none, or which are left out; "" where all are readable
-    """
-
-    rows: pd.DataFrame
-    guess: NDArray[np.float64]
-    groups: list[str]
-    why: str
+    rows: pd.DataFrame  #: their rows
+    guess: NDArray[np.float64]  #: for each, what guessing earns in its group
+    groups: list[str]  #: the groups that are readable
+    why: str  #: why there is none, or which are left out; "" where all are readable
 
 
 def readable(before: pd.DataFrame, chance: ArrayLike) -> Readable:

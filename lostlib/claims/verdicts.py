@@ -2,13 +2,13 @@
 
 A status is one of
 
-    holds           every condition of the claim is certain
-    opposite        the reverse of the claimed direction is certain
-    fails           a condition is certainly violated, without being the reverse
-    undecided       the data cannot tell
-    not measurable  the rows cannot be asked, and the reason says why; a baseline that is not above chance is the
-                    common one, and such a cell is never called unaffected
-    not run         there are no rows
+- *holds*: every condition of the claim is certain;
+- *opposite*: the reverse of the claimed direction is certain;
+- *fails*: a condition is certainly violated, without being the reverse;
+- *undecided*: the data cannot tell;
+- *not measurable*: the rows cannot be asked, and the reason says why; a baseline that is not above chance is the common
+  one, and such a cell is never called unaffected;
+- *not run*: there are no rows.
 
 Certain is what the 95 % interval says, and an interval covers everything that was drawn at random for the figure:
 pictures, and where there were some, seeds and matrices.
@@ -41,25 +41,18 @@ COMBINED = (
 
 @dataclass(frozen=True)
 class Part:
-    """One estimate that a verdict rests on.
+    """One estimate that a verdict rests on."""
 
-    name       what it is
-    value      with its 95 % interval
-    published  the same quantity in the paper, in the same unit; None: no figure is known
-    expected   1 or -1: the side of `null` on which the claim has it, where no figure is known; 0: it only stands beside
-    null       the value that says nothing: 0 for a difference, 1 for a ratio, one half for a majority
-    p          two-sided, of the claim's own null: that it equals `null`, or the margin of a claim about size; nan where
-               the verdict does not rest on it, and for an equivalence
-    spec       how it is printed
-    """
-
-    name: str
-    value: Estimate
-    published: float | None = None
+    name: str  #: what it is
+    value: Estimate  #: with its 95 % interval
+    published: float | None = None  #: the same quantity in the paper, in the same unit; None where no figure is known
+    #: 1 or -1, the side of `null` on which the claim has it, where no figure is known; 0 if it only stands beside
     expected: int = 1
-    null: float = 0.0
+    null: float = 0.0  #: the value that says nothing, 0 for a difference, 1 for a ratio, one half for a majority
+    #: two-sided, of the claim's own null, that it equals `null` or the margin of a claim about size; nan where the
+    #: verdict does not rest on it, and for an equivalence
     p: float = math.nan
-    spec: str = "+.3f"
+    spec: str = "+.3f"  #: how it is printed
 
     @property
     def sign(self) -> str:
@@ -130,7 +123,7 @@ class Verdict:
 
     @property
     def p(self) -> float:
-        """Of the weakest part: all must differ from what says nothing (an intersection-union test); nan without any."""
+        """Of the weakest part, as all must differ from what says nothing (intersection-union test); nan without any."""
         found = [part.p for part in self.parts if not math.isnan(part.p)]
         return max(found, default=math.nan)
 

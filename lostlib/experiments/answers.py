@@ -91,7 +91,7 @@ class _Asking:
 
     benchmark: Benchmark
     intervention: Intervention
-    asked_as: dict[str, str]  # uid -> uid of the item that is asked
+    asked_as: dict[str, str]  #: from uid to the uid of the item that is asked
     max_new_tokens: int
 
     @classmethod

@@ -20,7 +20,7 @@ def loss_rows(
     model: LostModel, items: Sequence[Item], intervention: str = "none", seed: int = 0,
     layers: Sequence[str] | None = None, batch_size: int = 8, work: Path | None = None,
 ) -> pd.DataFrame:  # fmt: skip
-    """Each prompt's loss: the mean over its tokens from the second on of -log p(token | those before it), in nats.
+    """Each prompt's loss: the mean over its tokens from the second on of ``-log p(token | those before it)``, in nats.
 
     With `layers`, such as ``["0", "1", "12-27"]``, the intervention acts in each of these sets of layers in turn, and
     rows have a column layers. Image tokens are not predicted and do not count.

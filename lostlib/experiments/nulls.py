@@ -51,7 +51,7 @@ def null_metrics(
     Returns
     -------
     pandas.DataFrame
-        One row an item, layer, module ("attn" | "ffn") and control ("none" for the true update, "gaussian",
+        One row an item, layer, module ("attn" or "ffn") and control ("none" for the true update, "gaussian",
         "shuffled"), with the columns of `residual_metrics`.
     """
     check_seed(seed)

@@ -14,14 +14,10 @@ class Cost(NamedTuple):
     """What measuring a table will take, as far as two items can tell."""
 
     items: int
-    seconds: float
-    """For an item of middle length."""
-    batch: int
-    """Items at once."""
-    gigabytes: float
-    """With so many of the longest at once, model included; 10^9 bytes."""
-    place: str
-    """Whose memory: cpu or cuda."""
+    seconds: float  #: for an item of middle length
+    batch: int  #: items at once
+    gigabytes: float  #: of 10^9 bytes, for so many of the longest at once, model included
+    place: str  #: whose memory, cpu or cuda
 
     def __str__(self) -> str:
         takes = (

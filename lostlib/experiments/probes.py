@@ -46,14 +46,10 @@ COUNTED = {
 
 @dataclass(frozen=True)
 class Asked:
-    """What a question wants to know of the scene: facts, and how they become an answer.
+    """What a question wants to know of the scene: facts, and how they become an answer."""
 
-    facts   names of facts, see `facts_of`
-    answer  values of these facts -> answer
-    """
-
-    facts: tuple[str, ...]
-    answer: Callable[[Sequence[float]], str]
+    facts: tuple[str, ...]  #: names of facts, see `facts_of`
+    answer: Callable[[Sequence[float]], str]  #: from values of these facts to the answer
 
 
 def asked(item: Item) -> Asked | None:

@@ -35,16 +35,11 @@ MASSIVE = "10%"  # of its energy in one sink dimension makes a token massive
 
 @dataclass(frozen=True)
 class Part:
-    """The part of the stream that is measured: all of it, or what massive activations do not reach.
+    """The part of the stream that is measured: all of it, or what massive activations do not reach."""
 
-    dims      the hidden dimensions that count; None: all
-    massive   tells tokens that do not count; None: all do
-    first     does the first token count
-    """
-
-    dims: Tensor | None = None
-    massive: Detector | None = None
-    first: bool = True
+    dims: Tensor | None = None  #: the hidden dimensions that count; all if None
+    massive: Detector | None = None  #: tells tokens that do not count; all do if None
+    first: bool = True  #: does the first token count
 
     @classmethod
     def of(cls, model: LostModel, without: str) -> Part:
@@ -129,7 +124,7 @@ def residual_metrics(
     Returns
     -------
     pandas.DataFrame
-        One row an item, layer, module and control: item, cluster, layer, module ("attn" | "ffn"), control ("none" for
+        One row an item, layer, module and control: item, cluster, layer, module ("attn" or "ffn"), control ("none" for
         the true update), rid, delta_s, delta_d_column, delta_d_row, mixig and tme (in `unit`; tme of X'), erank (of
         X'), erank_before (of X), norm_ratio (norm of dX over norm of X), tokens (that were measured).
         With several draws there is a column draw behind control: 0, 1, ... of ``noise_qkv``, 0 of all else.

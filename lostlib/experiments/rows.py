@@ -47,7 +47,7 @@ class Plan:
     """What is measured together, by places in the list of items, and the items that cannot be."""
 
     batches: tuple[tuple[int, ...], ...]
-    unreadable: dict[str, str] = field(default_factory=dict)  # uid -> why
+    unreadable: dict[str, str] = field(default_factory=dict)  #: from uid to why
 
     @property
     def shards(self) -> list[list[tuple[int, ...]]]:

@@ -61,12 +61,13 @@ def sink_rows(
     -------
     pandas.DataFrame
         With ``rows="tokens"`` one row an item, layer and token: item, cluster, layer, token (position without padding),
-        kind ("visual" | "text"), patch (number among the item's visual tokens; -1 for text), place ("relevant": shows
+        kind ("visual" or "text"), patch (number among the item's visual tokens; -1 for text), place ("relevant": shows
         an object that decides the answer, "object": another object, "background"; null for text and where it is not
-        known), sink, phi, share (phi^2 / H, of the token's energy), peak (max over all dimensions of |x[d]| / RMS, what
-        phi could be at most), ratio (max|x| / median|x|), attention (weight on this token, mean over heads and over the
-        text tokens after the first image token that see it; without an image all but the first token, which sees
-        nothing else; null where none does), contribution (mean of weight times |v W_O| over the same heads and tokens).
+        known), sink, phi, share (phi^2 / H, of the token's energy), peak (maximum of ``|x[d]| / RMS`` over all
+        dimensions, what phi could be at most), ratio (``max|x| / median|x|``), attention (weight on this token, mean
+        over heads and over the text tokens after the first image token that see it; without an image all but the first
+        token, which sees nothing else; null where none does), contribution (mean of weight times ``|v W_O|`` over the
+        same heads and tokens).
 
         With ``rows="layers"`` what these come to, see `lostlib.census.by_layer`.
 

@@ -49,6 +49,8 @@ def intervene(model: Any, intervention: str | Intervention, seed: int = 0) -> It
     RuntimeError
         When an intervention is already active on this model.
 
+    Examples
+    --------
     >>> import lostlib
     >>> m, b = lostlib.load_model("mini-llava-1.5"), lostlib.load_benchmark("mini-pope", n=20)
     >>> with intervene(m, "sap:keys=visual,weights=gaussian", seed=0):

@@ -34,16 +34,16 @@ class Rows:
 
     layer: int
     seed: int
-    items: Tensor  # (B,) int64 keys of the item ids
-    visual: Tensor  # (B, K) bool, is this key an image patch
-    visible: Tensor  # (B, 1, Q, K) bool, causal and not padding
-    query_positions: Tensor  # (B, Q) counted without padding; negative where the query is padding
-    key_positions: Tensor  # (B, K)
-    query_visual: Tensor  # (B, Q) bool
-    first_visual: Tensor  # (B,) position of the first image patch; -1 without one
-    prompt: Tensor  # (B,) tokens in the prompt
-    decoding: bool  # one token on top of a cache
-    memory: dict = field(default_factory=dict, repr=False)  # the run's, see there
+    items: Tensor  #: (B,) int64 keys of the item ids
+    visual: Tensor  #: (B, K) bool, is this key an image patch
+    visible: Tensor  #: (B, 1, Q, K) bool, causal and not padding
+    query_positions: Tensor  #: (B, Q) counted without padding; negative where the query is padding
+    key_positions: Tensor  #: (B, K)
+    query_visual: Tensor  #: (B, Q) bool
+    first_visual: Tensor  #: (B,) position of the first image patch; -1 without one
+    prompt: Tensor  #: (B,) tokens in the prompt
+    decoding: bool  #: one token on top of a cache
+    memory: dict = field(default_factory=dict, repr=False)  #: the run's, see there
 
     def some(self, queries: slice) -> Rows:
         """The same for some of the queries."""
@@ -82,17 +82,16 @@ def by_rows(change: Edit, probs: Tensor, scores: Tensor, rows: Rows) -> Tensor:
 class Run:
     """One intervention on one model: its edits of the weights, its seed, and what is known about the present batch."""
 
-    model: Any  # a LostModel: .hf, .attention_modules, .visual, .item_ids
+    model: Any  #: a LostModel, of which .hf, .attention_modules, .visual and .item_ids are used
     edits: Sequence[Edit] = ()
     seed: int = 0
-    memory: dict = field(
-        default_factory=dict
-    )  # what an intervention carries from prefill to decode; emptied at each prefill
+    #: what an intervention carries from prefill to decode; emptied at each prefill
+    memory: dict = field(default_factory=dict)
     items: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     visual: Tensor = field(default_factory=lambda: torch.empty(0, 0, dtype=torch.bool))
     padding: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     prompt: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
-    length: int = 0  # queries in the present call
+    length: int = 0  #: queries in the present call
 
     def observe(self, hf: nn.Module, args: tuple, kwargs: dict) -> None:
         """Forward pre-hook of the whole model: take note of the batch."""

@@ -22,7 +22,7 @@ Forward = Callable[..., Tensor]
 class KeptPrompt:
     """Each layer's output (B, S, H), keys and values (B, heads, S, d) of one batch's prompt."""
 
-    model: Any  # a LostModel
+    model: Any  #: a LostModel
     kept: dict[int, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
 
     @contextmanager
