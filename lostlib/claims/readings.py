@@ -6,6 +6,7 @@ Which reading is which is in `lostlib.readings`, the verdict is `noise_is_harmle
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import pandas as pd
 
@@ -44,7 +45,8 @@ def cells(rows: pd.DataFrame, model: str, benchmark: str) -> pd.DataFrame:
     before = asked[asked["reading"] == "none"].reset_index(drop=True)
     chance = benchmarks.chances(benchmark, len(before))
     found = []
-    for (text, name), part in asked.groupby(["reading", "name"], sort=False):
+    for keys, part in asked.groupby(["reading", "name"], sort=False):
+        text, name = map(str, cast(tuple[str, str], keys))
         runs = [run.reset_index(drop=True) for _, run in part.groupby("seed")]
         names = [one for one in name.split(JOIN) if one != UNTOUCHED]
         if names and text == "none":

@@ -190,16 +190,17 @@ def readable(before: pd.DataFrame, chance: ArrayLike) -> Readable:
         more, that counts.
     """
     rows = before.assign(guess=np.broadcast_to(np.asarray(chance, dtype=np.float64), len(before)))
-    found, words = [], []
+    found, words = list[tuple[str, float]](), list[str]()
     for name, part in rows.groupby("group", sort=True):
         accuracy, guess = stats.mean(part["correct"], part["cluster"]), _guess(part)
         if accuracy.low > guess and accuracy.value - guess >= ROOM:
-            found.append((name, guess))
+            found.append((str(name), guess))
         else:
             words.append(f"{name} ({accuracy.value:.2f}, chance {guess:.2f})")
     kept = rows[rows["group"].isin([name for name, _ in found])].drop(columns="guess").reset_index(drop=True)
+    chances = np.asarray([dict(found)[name] for name in kept["group"]], dtype=np.float64)
     why = f"less than {100 * ROOM:g} points of room in {', '.join(words)}" if words else ""
-    return Readable(kept, kept["group"].map(dict(found)).to_numpy(float), [name for name, _ in found], why)
+    return Readable(kept, chances, [name for name, _ in found], why)
 
 
 def _guess(rows: pd.DataFrame) -> float:

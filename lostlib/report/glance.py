@@ -109,7 +109,8 @@ def drawn(rows: pd.DataFrame, columns: Sequence[tuple[str, str, str]]) -> Figure
     names = WIDTH / COLUMN - len(columns)  # what the columns leave
     deep = 0.4 * max(len(f"{head} {second}") for _, head, second in columns) + 1
     fig, ax = _paper(height + deep + 0.2, WIDTH / COLUMN, top=-deep, left=-names)
-    found = {(r.family, r.choice, r.column): (r.status, r.flipped) for r in rows.itertuples()}
+    places = zip(rows["family"], rows["choice"], rows["column"], strict=True)
+    found = dict(zip(places, zip(map(str, rows["status"]), map(bool, rows["flipped"]), strict=True), strict=True))
     for (family, choice), y in at.items():
         ax.text(-0.2, y, choice, ha="right", va="center")
         for x, (column, _, _) in enumerate(columns):
