@@ -43,6 +43,7 @@ def moved(cells: Iterable[Verdict]) -> pd.DataFrame:
         As `scorecard.cells` gives them. Models that had no verdict before are left out.
     """
     kept = pd.read_csv(paths.DATA / "former-verdicts.csv").set_index(["claim", "model"])["status"]
+    kept = kept.str.removesuffix(" here")  # not measurable here: another word, the same verdict
     rows = [
         (claim, before, cell.status, model)
         for (claim, model), cell in by_model(cells).items()

@@ -199,12 +199,12 @@ def readable(before: pd.DataFrame, chance: ArrayLike) -> Readable:
     for name, part in rows.groupby("group", sort=True):
         accuracy, guess = stats.mean(part["correct"], part["cluster"]), _guess(part)
         if accuracy.low > guess and accuracy.value - guess >= ROOM:
-            found.append((name, guess))
+            found.append((str(name), guess))
         else:
             words.append(f"{name} ({accuracy.value:.2f}, chance {guess:.2f})")
     kept = rows[rows["group"].isin([name for name, _ in found])].drop(columns="guess").reset_index(drop=True)
     why = f"less than {100 * ROOM:g} points of room in {', '.join(words)}" if words else ""
-    return Readable(kept, kept["group"].map(dict(found)).to_numpy(float), [name for name, _ in found], why)
+    return Readable(kept, np.array(kept["group"].map(dict(found)), dtype=np.float64), [name for name, _ in found], why)
 
 
 def _guess(rows: pd.DataFrame) -> float:

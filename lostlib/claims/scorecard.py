@@ -166,8 +166,8 @@ def _residual(shelf: Shelf, model: str) -> Iterator[Verdict]:
         if rows is not None:
             for rule in OF_STREAM.values():
                 yield rule(rows).of(model, benchmark)
-        if drawn is not None or rows is not None:
-            yield claims.noise_qkv_innovates(rows if drawn is None else drawn).of(model, benchmark)
+        if (several := rows if drawn is None else drawn) is not None:
+            yield claims.noise_qkv_innovates(several).of(model, benchmark)
 
 
 def _noise(shelf: Shelf, model: str) -> Iterator[Verdict]:
