@@ -36,19 +36,24 @@ def table(kept: dict[str, float], n: int = 300, seeds: int = 5, before: float = 
 
 
 @pytest.fixture(scope="module")
-def found() -> pd.DataFrame:
-    permuted = USUAL.replace("gaussian", "permuted")
-    return readings.cells(table({USUAL: 0.5, IMAGE: 1.0, LAST: 0.975, permuted: 0.5}), "m", "mini-pope")
+def rows() -> pd.DataFrame:
+    return table({USUAL: 0.5, IMAGE: 1.0, LAST: 0.975, USUAL.replace("gaussian", "permuted"): 0.5})
 
 
-def test_a_cell_for_each_reading(found):
+@pytest.fixture(scope="module")
+def found(rows) -> pd.DataFrame:
+    return readings.cells(rows, "m", "mini-pope")
+
+
+def test_a_cell_for_each_reading(found, rows):
     cells = found.set_index(["reading", "weights"])
     assert cells.index.is_unique
     usual, image = cells.loc[("as usual", "gaussian")], cells.loc[("image rows", "gaussian")]
     assert (usual["status"], image["status"]) == ("opposite", "holds")
-    assert usual["left"] == pytest.approx((0.45 - 0.5) / 0.4, abs=0.01)
+    after = rows[(rows["reading"] == USUAL) & ~rows["pilot"]]["correct"].mean()
+    assert usual["left"] == pytest.approx((after - 0.5) / (0.9 - 0.5))
     assert usual["low"] < usual["left"] < usual["high"]
-    assert usual["loss"] == pytest.approx(0.45, abs=0.005)
+    assert usual["loss"] == pytest.approx(0.9 - after)
     assert (image["left"], image["low"], image["high"], image["loss"]) == (1, 1, 1, 0)
     assert cells.loc[("last row", "gaussian"), "status"] == "undecided"
     assert (usual["seeds"], cells.loc[("as usual", "permuted"), "seeds"]) == (5, 1)
