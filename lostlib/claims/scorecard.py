@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -38,6 +39,7 @@ OF_STREAM: dict[str, Callable[[pd.DataFrame], Verdict]] = {
     "C4": claims.noise_delta_innovates,
     "C6": claims.one_order,
 }
+OF_PICTURES = ("C7", "C8", "C9", "C10", "C11a", "C11b", "C12")
 
 
 class Shelf:
@@ -143,16 +145,26 @@ def _index(experiment: str, model: str, benchmark: str, intervention: str, seed:
 
 
 def cells(shelf: Shelf) -> list[Verdict]:
-    """One verdict for each claim, model and benchmark; a claim that a model was not measured for has one, `not run`."""
+    """One verdict for each claim, model and benchmark; a claim that a model was not measured for has one, `not run`.
+
+    What a claim says of pictures cannot be measured in a language model that sees none.
+    """
     found = [cell for model in shelf.models for cell in _of_model(shelf, model)]
     lacking = [
-        not_run(claim, model)
+        _lacking(claim, model)
         for model in shelf.models
         for claim in claims.CLAIMS
         if not any((cell.claim, cell.model) == (claim, model) for cell in found)
     ]
     order = {claim: k for k, claim in enumerate(claims.CLAIMS)}
     return sorted(found + lacking, key=lambda cell: order[cell.claim])  # stable: models stay in their order
+
+
+def _lacking(claim: str, model: str) -> Verdict:
+    card = ModelChoice.parse(model).card
+    if claim in OF_PICTURES and card and card.visual_tokens == "0":
+        return replace(not_run(claim, model), status=claims.UNMEASURABLE, reason="it sees no pictures")
+    return not_run(claim, model)
 
 
 def _of_model(shelf: Shelf, model: str) -> list[Verdict]:

@@ -12,7 +12,6 @@ import pandas as pd
 
 from lostlib import claims
 from lostlib.benchmarks import Benchmark, Choice, load_benchmark
-from lostlib.catalog import EXPERIMENTS
 from lostlib.checkpoints import ModelChoice
 from lostlib.claims import scorecard
 from lostlib.claims.verdicts import Verdict
@@ -202,7 +201,7 @@ class Study:
     def readings(self) -> pd.DataFrame:
         """All readings of the replacement that were measured of this model; no rows where there is no table."""
         found = []
-        for name in self.names if "readings" in EXPERIMENTS else ():
+        for name in self.names:
             try:
                 rows = self._get(self.held, "readings", model=self.model, benchmark=name, n=min(self.n, READ))
             except NotThere:

@@ -220,3 +220,9 @@ def test_coverage_reads_the_verdicts():
 def test_every_chapter_and_verdict_that_a_claim_names_exists():
     text = "\n".join(path.read_text() for path in (ROOT / "notebooks").glob("*.py"))
     assert {f"({claim.chapter})=" for claim in claims.CLAIMS.values()} <= set(re.findall(r"\(ch-[\w-]+\)=", text))
+
+
+def test_what_is_about_pictures_cannot_be_measured_in_a_language_model():
+    found = [scorecard._lacking(claim, "smollm2-135m") for claim in ("C7", "C12", "C5")]
+    assert [cell.status for cell in found] == [claims.UNMEASURABLE, claims.UNMEASURABLE, claims.NOT_RUN]
+    assert scorecard._lacking("C7", "mini-llava-1.5").status == claims.NOT_RUN
