@@ -55,7 +55,7 @@ def test_the_expected_answers_score_one_and_no_guess_earns_much(made):
         return f"small {color} {shape} row 1 column 1"
 
     assert 0 < made.score(made.items, [guess(item) for item in made.items])["words"].value < 0.7
-    assert made.score(made.items, [guess(item) for item in made.items])["accuracy"].value < 0.05
+    assert made.score(made.items, [guess(item) for item in made.items])["accuracy"].value < 0.1
 
 
 @pytest.mark.parametrize(
