@@ -81,7 +81,7 @@ import seaborn as sns
 from lostlib import claims, results, stats
 from lostlib.benchmarks import Choice, load_benchmark
 from lostlib.claims.scorecard import DRAWN
-from lostlib.report import drawing, interactive, words
+from lostlib.report import drawing, words
 
 # %% [markdown]
 # ## Minimal code
@@ -283,33 +283,9 @@ report.table(
 )
 
 # %% [markdown]
-# {numref}`fig-scenes-replaced` takes a few of these questions. Below it you can choose the intervention yourself: watch *which*
-# wrong answers the model falls back on.
-
-# %% tags=["hide-input"]
-scenes = [
-    (name, item) for name in _names for item in load_benchmark(name, n=n_items).items[:2] if len(item.images) == 1
-]
-
-
-def _by_benchmark(frames):
-    """Rows of several benchmarks in one frame."""
-    return pd.concat([frame.assign(benchmark=name) for name, frame in frames.items()])
-
-
-said = {"learned": _by_benchmark({name: baseline[name].assign(right=baseline[name]["correct"]) for name in _names})}
-said |= {label: _by_benchmark({name: after[name, label] for name in _names}) for label in RUNS}
-if scenes:
-    interactive.answers(
-        scenes,
-        said,
-        "scenes-replaced",
-        f"Answers of {model} to a few questions under each replacement, seed {seed}; the first line is the untouched model.",
-        "Pictures of coloured shapes with their questions, and below each a column of answers, one for each replacement, "
-        "marked right or wrong.",
-    )
-
-# %% [markdown]
+# Try it: [in the page where the model runs](../book/playground.md) you choose the question and the replacement, and see *which* wrong
+# answers the model falls back on.
+#
 # On mini-pope the model falls from {num}`base_pope:.3f:ci` to {num}`sap_pope_visual_gaussian:.3f:ci` when the weights on image
 # tokens are gaussian noise, where guessing gives one half; on the scenes of mini-mathvista from {num}`base_mathvista_scenes:.3f:ci` to
 # {num}`sap_mathvista_scenes_visual_gaussian:.3f:ci`, although a third of their questions do not need the picture (the other half of that benchmark is charts, which this model never saw). Shuffling the learned
@@ -422,27 +398,9 @@ report.figure(
 )
 
 # %% [markdown]
-# The averages hide heads that do different things. In {numref}`fig-maps` you can look at each of them, and at what a replacement
-# leaves: the mass on the image stays, where it lies does not. The later layers also change because what they read has changed.
-
-# %% tags=["hide-input"]
-maps = {}
-for _label, _intervention in (
-    ("learned", "none"),
-    *((w, f"sap:keys=visual,weights={w}") for w in ("gaussian", "permuted")),
-):
-    _found = {n: obtain("maps", benchmark=n, n=min(n_items, 2), intervention=_intervention) for n in _names}
-    maps[_label] = _by_benchmark(_found), said["learned" if _label == "learned" else f"visual: {_label}"]
-if scenes:
-    interactive.maps(
-        scenes,
-        maps,
-        "maps",
-        f"Attention of the last prompt token on the image patches, mean over heads, for the first question of {_names[0]}: as "
-        "learned, and when weights on image tokens are replaced in all layers. Bright is the largest weight of its panel; white "
-        "frames mark the patches that decide the answer.",
-        "A grid of heat maps, a row for each replacement and a column for each layer, beside the picture asked about.",
-    )
+# The averages hide heads that do different things. [The model in the page](../book/playground.md) shows each layer and head, and what a
+# replacement leaves: the mass on the image stays, where it lies does not. The later layers also change because what they read has
+# changed.
 
 # %% [markdown]
 # ## Where the looking is done

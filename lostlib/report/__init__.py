@@ -7,7 +7,7 @@
 - `drawing`      the look of figures; points, groups and curves with their intervals
 - `layers`       which layers carry what is shown; what a change costs in loss
 - `pretrained`   where the FFNs of a pretrained model innovate, and what one token makes of it
-- `interactive`  figures that a reader drives in the book
+- `live`         what the page on which a model runs needs
 - `parameters`   a chapter's parameters, checked
 - `notebook`     how an output reaches the reader, in the book and elsewhere
 - `myst`         the book's Markdown, and what any notebook shows of it

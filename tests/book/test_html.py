@@ -180,33 +180,6 @@ def test_search_works_from_files(browser: Chromium, html: Path):
     assert not faults
 
 
-DRIVE = """(() => {
-    const box = document.getElementById('ID'), before = box.innerText;
-    const control = [...box.querySelectorAll('select, input')].at(PLACE);
-    control.value = VALUE;
-    control.dispatchEvent(new Event('input', {bubbles: true}));
-    return [box.hidden, before, box.innerText];
-})()"""
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize(
-    ("name", "place", "value", "words"),
-    [
-        ("explore-scenes-replaced", 0, 12, "no RoPE"),
-        ("explore-maps", 1, 5, "Mass on the image"),
-        ("explore-maps", 3, 1, "permuted"),
-    ],
-)
-def test_a_figure_can_be_driven(browser: Chromium, html: Path, name: str, place: int, value: int, words: str):
-    browser.open(html / "notebooks" / "rq3-reconfiguration.html", 390)
-    script = DRIVE.replace("ID", name).replace("PLACE", str(place)).replace("VALUE", str(value))
-    hidden, before, after = browser.evaluate(script)
-    assert not hidden
-    assert words in after
-    assert before != after
-
-
 @pytest.mark.browser
 def test_the_list_of_tables_is_searched_and_sorted(browser: Chromium, html: Path):
     browser.open(html / "book" / "tables.html")
