@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import wraps
 
 import pandas as pd
 import pytest
@@ -80,11 +81,15 @@ def test_where_a_change_begins():
 
 
 def test_pictures_pass_the_tower_once(mini, asked, monkeypatch):
-    looked = []
-    original = type(mini.hf.model).get_image_features
-    monkeypatch.setattr(
-        type(mini.hf.model), "get_image_features", lambda self, *a, **k: looked.append(1) or original(self, *a, **k)
-    )
+    looked, body = [], type(mini.hf.model)
+    original = body.get_image_features
+
+    @wraps(original)  # transformers asks for its signature
+    def look(self, *args, **kwargs):
+        looked.append(1)
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(body, "get_image_features", look)
     one, other = (mini.encode(asked.items[a:b]) for a, b in ((0, 3), (3, 6)))
     with mini.seeing_once():
         said = [mini.reply(batch, 2) for batch in (one, one, other, one)]
