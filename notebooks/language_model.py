@@ -60,8 +60,8 @@ tell(pretrained.answer(whole, without, named, model))
 
 # %% [markdown]
 # {term}`RID` measures how much an update of the {term}`residual stream` adds that was not there, {eq}`eq-rid`; the
-# {term}`FFN` and attention are the two updates of a layer. The model is small and has no eyes, and it is one: what it says of the
-# paper's fifteen {ref}`is conjecture <lm-conjecture>`.
+# {term}`FFN` and attention are the two updates of a layer. This is one small model, and it sees no pictures: what it
+# says about the paper's fifteen {ref}`is conjecture <lm-conjecture>`.
 #
 # ## The question
 #
@@ -207,8 +207,8 @@ report.figure(
 
 # %% [markdown]
 # The entry is dimension {num}`lm_dimension:d` of the first token. It reaches {num}`lm_entry:,.0f` on average, and two neurons alone write
-# {num}`lm_two_neurons:.1%` of it ({numref}`fig-lm-neurons`). A first token sees nothing but itself. So this is not an answer to the text: it happens
-# whatever is read.
+# {num}`lm_two_neurons:.1%` of it ({numref}`fig-lm-neurons`). A first token sees nothing but itself. So this is not an answer to the text: it happened
+# in each text that we tried.
 
 # %% [markdown]
 # ### Exercise 2: find the massive dimension
@@ -440,7 +440,7 @@ report.say("lm_quiet_sink", *_told.loc[f"random,\n{_where}", ""])
 # With random weights in every layer, the first token's kept, the loss grows by {num}`lm_all:.2f:ci` nats a token. In the layers between writing and
 # erasing the same change costs {num}`lm_quiet:.2f:ci`, and {num}`lm_quiet_sink:.2f:ci` when the first token loses its weight, too ({numref}`fig-lm-losses`).
 #
-# So attention is not lost here, and small updates are not idle ones. And the sink must stay one: cutting the attention to it adds {num}`lm_cut:.2f:ci` nats, cutting as many random tokens {num}`lm_cut_random:.2f:ci`.
+# So attention is not lost here, and small updates are not idle ones. And the sink has a use: cutting the attention to it adds {num}`lm_cut:.2f:ci` nats, cutting as many random tokens {num}`lm_cut_random:.2f:ci`.
 #
 # Which layers need their weights, one at a time and in growing sets, is folded away: {numref}`fig-lm-single` and {numref}`fig-lm-several`.
 
