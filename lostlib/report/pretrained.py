@@ -108,7 +108,7 @@ def sets_of_layers(count: int, quiet: range) -> pd.DataFrame:
     grown["the last"] = [range(count - n, count) for n in (2, 4, 8, 12, 18, 22, 26)]
     if len(quiet) < count:
         grown[f"from layer {first}"] = [range(first, first + n) for n in (4, 8, 12)]
-        grown[f"up to layer {last}"] = [range(last + 1 - n, last + 1) for n in (12, 8, 4)]
+        grown[f"up to layer {last}"] = [range(last - 7, last + 1)]
     lines = [
         {"where": where, "number": len(layers), "layers": format_numbers(tuple(layers))}
         for where, sets in grown.items()

@@ -95,7 +95,7 @@ def test_sets_of_layers_grow_from_several_ends():
     assert found["the first", 2] == "0+1"
     assert found["the last", 8] == "22-29"
     assert found["from layer 12", 4] == "12-15"
-    assert found["up to layer 27", 12] == "16-27"
+    assert found["up to layer 27", 8] == "20-27"
     few = pretrained.sets_of_layers(6, range(6))
     assert set(few["layers"]) == {"0+1", "0-3", "4+5", "2-5"}
 
