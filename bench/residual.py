@@ -30,7 +30,7 @@ from lostlib.models.stream import LayerStream
 
 KINDS = ("massive", "identical")
 NEWLINES = 36
-UPDATES = (("attn", "none"), ("attn", "noise_delta"), ("attn", "noise_qkv"), ("attn", "no_rope"), ("ffn", "none"))
+UPDATES = (*(("attn", control, 0) for control in ("none", "noise_delta", "noise_qkv", "no_rope")), ("ffn", "none", 0))
 
 Layer = tuple[LayerStream, dict]
 Figures = tuple[float, float, float, float]  # RID, MixIG, eRank after and before

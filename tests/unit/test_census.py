@@ -11,7 +11,7 @@ from lostlib.census import KINDS, by_layer
 from lostlib.tables import Key
 
 LARGE = "llava-hf/llava-1.5-7b-hf"
-SHIPPED = sorted((tables.paths.RESULTS / "sinks").glob("*/*/*.parquet"))
+SHIPPED = sorted((tables.paths.RESULTS / "sinks").glob("mini-*/*/*.parquet"))
 
 
 def drawn(seed: int, items: int = 5, layers: int = 3) -> pd.DataFrame:
