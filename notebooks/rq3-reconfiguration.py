@@ -283,7 +283,7 @@ report.table(
 )
 
 # %% [markdown]
-# Try it: [in the page where the model runs](../book/playground.md) you choose the question and the replacement, and see *which* wrong
+# Try it: {ref}`in the page where the model runs <playground>` you choose the question and the replacement, and see *which* wrong
 # answers the model falls back on.
 #
 # On mini-pope the model falls from {num}`base_pope:.3f:ci` to {num}`sap_pope_visual_gaussian:.3f:ci` when the weights on image
@@ -398,7 +398,7 @@ report.figure(
 )
 
 # %% [markdown]
-# The averages hide heads that do different things. [The model in the page](../book/playground.md) shows each layer and head, and what a
+# The averages hide heads that do different things. {ref}`The model in the page <playground>` shows each layer and head, and what a
 # replacement leaves: the mass on the image stays, where it lies does not. The later layers also change because what they read has
 # changed.
 
