@@ -241,7 +241,7 @@ class Study:
 
     @property
     def computed(self) -> dict[str, tuple[str, int]]:
-        """In other arithmetic: the model loaded so, and the number of items."""
+        """In other arithmetic, by the name of the model loaded so, and the number of items."""
         usual = self.own.usual_dtype if self.own.dtype == "auto" else self.own.dtype
         types = {kind: self.half if kind == "float16" else self.n for kind in TYPES if kind != usual}
         found = {kind: (str(replace(self.own, dtype=kind)), n) for kind, n in types.items()}
