@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -135,15 +136,16 @@ def test_an_intervention_has_one_text(page: Chromium):
         assert said
 
 
-def test_a_link_holds_the_state(page: Chromium):
-    """Another browser that follows it sees the same scene, question and change."""
+def test_a_link_holds_the_state(page: Chromium, tmp_path: Path):
+    """Who follows it sees the same scene, question and change."""
+    (tmp_path / "elsewhere.html").write_text("Another page.")
     wanted = {"things": "02101.33440", "kind": "relation", "change": "pool", "seed": "7"}
     page.evaluate(f"Object.assign(lostLive.state, {json.dumps(wanted)}); lostLive.update()")
     link = page.evaluate("location.href")
-    page.call("Page.navigate", url="about:blank")
+    page.open(tmp_path / "elsewhere.html")
     page.call("Page.navigate", url=link)
-    while page.receive().get("method") != "Page.loadEventFired":
-        pass
+    while not page.evaluate("document.readyState === 'complete' && 'lostLive' in globalThis"):
+        time.sleep(0.1)
     state = page.evaluate("lostLive.update().then(() => lostLive.state)")
     assert {name: str(state[name]) for name in wanted} == wanted
     assert page.evaluate("document.querySelectorAll('.live-grid button[aria-label*=\"pick it up\"]').length") == 2
