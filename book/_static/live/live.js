@@ -125,7 +125,7 @@
     const say = (text) => { status.textContent = text; };
     const sides = ["learned", "changed"].map((title) => ({
       title, answer: make("strong"), mark: make("span"), rivals: make("ul", { class: "live-rivals" }),
-      map: make("canvas", { width: 128, height: 128, role: "img" }), note: make("p"),
+      map: make("canvas", { width: 128, height: 128, role: "img", "aria-label": `Attention on the picture, ${title}` }), note: make("p"),
     }));
     const layer = select({ mean: "mean of all layers" }, () => { state.layer = layer.value; drawMaps(); link(); });
     const head = select({ mean: "mean of all heads" }, () => { state.head = head.value; drawMaps(); link(); });
