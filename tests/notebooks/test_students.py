@@ -16,7 +16,8 @@ from lostlib.report.myst import plain
 from lostlib.teach.editions import write
 
 ROOT = Path(__file__).resolve().parents[2]
-CHAPTERS = sorted((ROOT / "notebooks").glob("*.py"))
+WITHOUT = {"readings"}  # a page to look at, without exercises
+CHAPTERS = [path for path in sorted((ROOT / "notebooks").glob("*.py")) if path.stem not in WITHOUT]
 N_ITEMS = 50
 NAMES = [path.stem for path in CHAPTERS]
 PAPERS = (ROOT / "book" / "references.bib").read_text()
