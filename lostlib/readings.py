@@ -16,7 +16,7 @@ from lostlib import stats
 from lostlib.forms import Form, format_numbers
 from lostlib.text import write
 
-MARGIN = 0.02  # accuracy: what a layer may cost, at most, to count as free
+MARGIN = 0.02  # accuracy: a loss that is smaller counts as none
 UNTOUCHED, USUAL, PREFILL, DECODING = "untouched", "as usual", "prompt", "decoding"
 FREE = "free layers"
 WEIGHTS = ("gaussian", "permuted")

@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 
 from lostlib import results, stats
-from lostlib.report import layers, pretrained, words
+from lostlib.report import pretrained, words
 from lostlib.report.numbers import tell
 
 obtain = results.Reader(model=model, benchmark=benchmark, n=n_items, seed=seed, device=device)
@@ -395,7 +395,7 @@ untouched = obtain("losses", n=min(n_items, 100))
 
 def cost(intervention, n=30):
     """What a change adds to the loss of the first n texts; random draws are made for each text anew."""
-    return layers.loss_change([obtain("losses", n=min(n_items, n), intervention=intervention)], untouched)
+    return pretrained.loss_change([obtain("losses", n=min(n_items, n), intervention=intervention)], untouched)
 
 
 def costs(intervention, sets, n=20):

@@ -31,11 +31,11 @@ from lostlib.claims.verdicts import (
     not_run,
     together,
 )
+from lostlib.readings import MARGIN
 from lostlib.stats import Estimate
 
 WELL_ABOVE, WELL_BELOW = 1.25, 0.8  # ratios of RID and of attention: what lies between counts as equal
 TENTH = 0.1  # of attention's MixIG, of the room: what is smaller counts as none
-MARGIN = 0.02  # accuracy: a loss that is smaller counts as none
 ROOM = 0.1  # accuracy above chance: with less there is nothing to lose
 HEADROOM = 0.05  # accuracy below 1: with less there is nothing to gain
 MATRICES, SEEDS = 10, 5  # draws that a certain verdict needs: of Noise QKV's matrices, of noise and cuts in answers
@@ -74,7 +74,7 @@ def ffn_leads(rows: pd.DataFrame) -> Verdict:
 def attention_mixes(rows: pd.DataFrame) -> Verdict:
     """C3, from residual rows with the control `noise_delta`; TME's distance to its ceiling stands beside."""
     mixes = _level(rows, "MixIG of attention", "mixig", ATTN, figure("mixig_attn"))
-    gap = _contrast(rows, "MixIG, attention minus FFN", "mixig", ATTN, FFN, figure("mixig_attn", "mixig_ffn"))
+    gap = _mixing_gap(rows)
     noise = figure("mixig_attn", "mixig_noise_delta")
     gain = _contrast(rows, "MixIG, attention minus Noise Δ", "mixig", ATTN, DELTA, noise)
     still, negligible = _negligible(rows)
@@ -84,6 +84,10 @@ def attention_mixes(rows: pd.DataFrame) -> Verdict:
     words = {HOLDS: "below", FAILS: "not below"}.get(negligible, "not certainly below or above")
     reason = f"{', '.join(part.side for part in (mixes, gap, gain))}; the FFN's MixIG is {words} a tenth of attention's"
     return _verdict("C3", status, found, reason)
+
+
+def _mixing_gap(rows: pd.DataFrame) -> Part:
+    return _contrast(rows, "MixIG, attention minus FFN", "mixig", ATTN, FFN, figure("mixig_attn", "mixig_ffn"))
 
 
 def _negligible(rows: pd.DataFrame) -> tuple[Part, str]:
@@ -147,7 +151,7 @@ def _of_draws(found: Verdict, draws: int, needed: int, *what: str) -> Verdict:
 def one_order(rows: pd.DataFrame) -> Verdict:
     """C6 in one model, from residual rows: C2b's condition, and attention's MixIG above the FFN's."""
     leads = ffn_leads(rows)
-    gap = attention_mixes(rows).parts[1]
+    gap = _mixing_gap(rows)
     parts = tuple(replace(part, p=math.nan) for part in (*leads.parts, gap))  # tested already, for C2b and C3
     return _verdict("C6", together([leads.status, _side(gap.value)]), parts, f"{leads.reason}; {gap.side}")
 

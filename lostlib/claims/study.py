@@ -206,8 +206,7 @@ class Study:
                 rows = self._get(self.held, "readings", model=self.model, benchmark=name, n=min(self.n, READ))
             except NotThere:
                 continue
-            pilot = rows.get("pilot", False)  # other items, by which layers were chosen
-            found.append(rows[~rows.assign(pilot=pilot)["pilot"]].assign(on=name))
+            found.append(rows[~rows["pilot"]].assign(on=name))  # not the other items, by which layers were chosen
         return pd.concat(found) if found else pd.DataFrame(columns=["on", "reading", "seed"])
 
     def reread(self, name: str, frame: pd.DataFrame, how: str) -> pd.DataFrame | None:

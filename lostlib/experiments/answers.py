@@ -140,9 +140,20 @@ def _table(benchmark: Benchmark, said: pd.DataFrame) -> pd.DataFrame:
     held = set(said["item"])
     items = [item for item in benchmark.items if item.fault or item.uid in held]
     said, attrs = said.set_index("item").reindex([item.uid for item in items]), said.attrs
-    raw = said["raw"].fillna("").tolist()
+    frame = marked(benchmark, items, said["raw"].fillna("").tolist()).assign(
+        logprob=said["logprob"].to_numpy("float32"),
+        prompt_tokens=said["prompt_tokens"].fillna(0).to_numpy("int32"),
+        answer_tokens=said["answer_tokens"].fillna(0).to_numpy("int32"),
+        error=pd.Series([item.fault for item in items], dtype="str"),
+    )
+    frame.attrs |= attrs
+    return frame
+
+
+def marked(benchmark: Benchmark, items: Sequence[Item], raw: Sequence[str]) -> pd.DataFrame:
+    """What was said to each item, read and marked: item, cluster, group, gold, raw, parsed, correct."""
     marks = benchmark.mark(items, raw)
-    frame = pd.DataFrame(
+    return pd.DataFrame(
         {
             "item": [item.uid for item in items],
             "cluster": [item.cluster for item in items],
@@ -151,11 +162,5 @@ def _table(benchmark: Benchmark, said: pd.DataFrame) -> pd.DataFrame:
             "raw": pd.Series(raw, dtype="str"),
             "parsed": pd.Series([mark.parsed for mark in marks], dtype="str"),
             "correct": [mark.right for mark in marks],
-            "logprob": said["logprob"].to_numpy("float32"),
-            "prompt_tokens": said["prompt_tokens"].fillna(0).to_numpy("int32"),
-            "answer_tokens": said["answer_tokens"].fillna(0).to_numpy("int32"),
-            "error": pd.Series([item.fault for item in items], dtype="str"),
         }
     )
-    frame.attrs |= attrs
-    return frame

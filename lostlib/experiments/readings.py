@@ -17,12 +17,14 @@ from typing import NamedTuple
 import pandas as pd
 
 from lostlib.benchmarks import Benchmark, Item
+from lostlib.experiments.answers import marked
 from lostlib.experiments.rows import LEFT_OUT, gather
 from lostlib.interventions import Sap, intervene
-from lostlib.models import Batch, LostModel, keyed_random
+from lostlib.models import Batch, LostModel, Reply, keyed_random
 from lostlib.models.kept import KeptPrompt
 from lostlib.readings import UNTOUCHED, WEIGHTS, family, first_free, single
 
+COLUMNS = ["item", "cluster", "group", "gold", "name", "reading", "seed", "answer", "correct", "tokens"]
 ONE_WORD = 2  # tokens of an answer of one token, which the end token follows
 
 
@@ -126,19 +128,6 @@ def _beginning(kept: KeptPrompt, run: Run, batch: Batch) -> AbstractContextManag
     return kept.keeping() if run.reading == "none" else kept.from_where(*Sap.parse(run.reading).begins(batch.visual))
 
 
-def _rows(benchmark: Benchmark, items: Sequence[Item], run: Run, replies: Sequence) -> pd.DataFrame:
-    said = [reply.raw for reply in replies]
-    return pd.DataFrame(
-        {
-            "item": [item.uid for item in items],
-            "cluster": [item.cluster for item in items],
-            "group": [item.meta[benchmark.rules.group] for item in items],
-            "gold": [item.answer for item in items],
-            "name": run.name,
-            "reading": run.reading,
-            "seed": run.seed,
-            "answer": pd.Series(said, dtype="str"),
-            "correct": [mark.right for mark in benchmark.mark(items, said)],
-            "tokens": [reply.answer_tokens for reply in replies],
-        }
-    )
+def _rows(benchmark: Benchmark, items: Sequence[Item], run: Run, replies: Sequence[Reply]) -> pd.DataFrame:
+    found = marked(benchmark, items, [reply.raw for reply in replies]).rename(columns={"raw": "answer"})
+    return found.assign(**run._asdict(), tokens=[reply.answer_tokens for reply in replies])[COLUMNS]

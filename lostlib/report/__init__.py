@@ -5,7 +5,7 @@
 - `glance`       grids of verdicts
 - `verdicts`     claims beside what was measured; where it came from
 - `drawing`      the look of figures; points, groups and curves with their intervals
-- `layers`       which layers carry what is shown; what a change costs in loss
+- `readings`     how much is left under each reading of the replacement
 - `pretrained`   where the FFNs of a pretrained model innovate, and what one token makes of it
 - `live`         what the page on which a model runs needs
 - `parameters`   a chapter's parameters, checked

@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from lostlib import stats
 from lostlib.forms import format_numbers
 from lostlib.report import drawing
-from lostlib.report.layers import loss_change
 from lostlib.stats import Estimate
 
 FFN, ATTENTION, TOLERANCE = {"kind": "FFN"}, {"kind": "attention"}, {"kind": "ε(RoPE)"}
@@ -116,6 +115,17 @@ def sets_of_layers(count: int, quiet: range) -> pd.DataFrame:
         if len(layers) < (count if where.startswith("the") else len(quiet))
     ]
     return pd.DataFrame(lines)
+
+
+def loss_change(changed: Sequence[pd.DataFrame], untouched: pd.DataFrame) -> Estimate:
+    """What a change costs, in nats per token: the mean over items of loss under it minus loss without it.
+
+    Several tables are draws of the same change, each item by its mean over them. A draw is made for each item anew, so
+    that an interval over items covers it. Items that not all tables have are left out.
+    """
+    items = pd.concat(changed).groupby("item")["loss"].agg(["mean", "size"])
+    both = untouched.set_index("item").join(items[items["size"] == len(changed)], how="inner")
+    return stats.difference(both["mean"], both["loss"], both["cluster"])
 
 
 def loss_by_set(changed: pd.DataFrame, untouched: pd.DataFrame) -> pd.DataFrame:

@@ -175,3 +175,17 @@ def test_the_other_figures_show_what_they_are_given():
     lines = pd.DataFrame({"layer": [0, 1], "sink": "kept", "mean": [1.0, 2.0], "low": 0.0, "high": 3.0})
     fig = pretrained.curves(lines, "layer", "sink", "layer")
     assert list(fig.axes[0].lines[1].get_ydata()) == [1.0, 2.0]
+
+
+def losses(shift: float, items: range = range(8)) -> pd.DataFrame:
+    names = [f"text-{i}" for i in items]
+    values = 3.0 + np.array([i % 3 for i in items]) + shift * np.array([1 + i % 2 for i in items])
+    return pd.DataFrame({"item": names, "cluster": names, "tokens": 90, "loss": values})
+
+
+def test_what_a_change_costs_in_loss():
+    found = pretrained.loss_change([losses(0.1), losses(0.3)], losses(0.0))
+    assert found.value == pytest.approx(0.3)
+    assert 0.2 <= found.low < 0.3 < found.high <= 0.4
+    fewer = pretrained.loss_change([losses(0.2, range(4))], losses(0.0))
+    assert fewer.value == pytest.approx(0.3)
